@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Providers: who can make a vfio_device out of a name that the user typed after --vfio.
+ */
+#ifndef SLUICE_VFIO_PROVIDER_H
+#define SLUICE_VFIO_PROVIDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct iommufd_ctx;
+struct kernel_iommufd;
+struct loop;
+struct vfio_device;
+
+/* One --vfio option, as plain data. Strings belong to the vm_config. */
+struct vfio_config {
+	const char
+		*name; /* BDF with or without domain, sysfs path, /dev/vfio/devices/vfioN, "fd=N" */
+	int fd;        /* of fd=N, else -1; ownership passes to the provider */
+	const char *id;    /* user's id; NULL: derived from the name */
+	int slot;          /* addr=: guest slot (root port device number), -1: first free */
+	bool has_token;    /* token= */
+	uint8_t token[16]; /* VF token, UUID in text order */
+	enum { VFIO_P2P_AUTO, VFIO_P2P_ON, VFIO_P2P_OFF } p2p;
+	enum { VFIO_ROM_ON, VFIO_ROM_OFF, VFIO_ROM_FILE } rom;
+	const char *rom_file;
+	int32_t vendor_id, device_id;              /* overrides, -1: the device's own */
+	int32_t subsystem_vendor_id, subsystem_id; /* likewise */
+	bool stop_on_error;                        /* ERR ends the VM instead of being reported */
+	uint32_t
+		unplug_timeout_s; /* after a REQ: take the device although the guest did not answer */
+	bool migratable; /* of the VM: dirty tracking and IOMMU page size, fixed at launch */
+};
+
+/* What a provider may use to make a device. */
+struct vfio_provider_env {
+	struct loop *loop;
+	struct iommufd_ctx *ictx;
+	struct kernel_iommufd
+		*iommufd; /* /dev/iommu of this VM; NULL when no kernel device is used */
+};
+
+struct vfio_provider {
+	const char *name;
+	/* Does this provider take @config->name? positive yes, 0 no, -errno malformed (message said). */
+	int (*match)(const struct vfio_config *config);
+	/*
+	 * Make and register a device. Every refusal is one message that names the device, the cause
+	 * and the remedy. The caller frees it by vfio_unregister_device() and vfio_device_free().
+	 */
+	int (*create)(const struct vfio_provider_env *env, const struct vfio_config *config,
+		      struct vfio_device **out);
+};
+
+/* All providers, NULL-terminated (providers.c). */
+extern const struct vfio_provider *const vfio_providers[];
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages to the user: one line each, at the lowest layer that knows the object.
+ *
+ * The log sink is the one piece of process-wide state in sluice: every layer may speak, and a
+ * message must reach the user even before a machine exists. It is set up once in main().
+ */
+#ifndef SLUICE_BASE_LOG_H
+#define SLUICE_BASE_LOG_H
+
+enum log_level {
+	LOG_LEVEL_ERROR, /* the operation failed; says what, why and what to do next */
+	LOG_LEVEL_WARN,  /* goes on, but not as asked; says what is lost */
+	LOG_LEVEL_INFO,  /* -v: one line per device and phase */
+	LOG_LEVEL_DEBUG, /* -vv: every decision */
+};
+
+/*
+ * Send messages up to @level to the file @path (appended), or to stderr when @path is NULL.
+ * A second call replaces the first sink. Returns 0 or -errno of opening @path (sink unchanged).
+ */
+int log_open(const char *path, enum log_level level);
+
+/* True when a message of @level would be written: guards work done only for the message. */
+int log_enabled(enum log_level level);
+
+/*
+ * Write one line, "sluice: LEVEL: text" (no prefix for INFO in a log file but a time stamp).
+ * @fmt carries no newline. Thread-safe: lines of different threads do not mix.
+ */
+void log_message(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_error(...) log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warn(...)  log_message(LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_info(...)  log_message(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) log_message(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+#endif
