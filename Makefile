@@ -56,8 +56,35 @@ $(BUILD)/tests/unit/%_test: $(BUILD)/tests/unit/%_test.o $(BUILD)/libsluice.a
 	@echo "  LD      $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcriterion
 
+# ---- what a user types ---------------------------------------------------------------------------
+
+run: setup static
+	$(Q)RUN="$(RUN)" VFIO="$(VFIO)" tests/lab/play
+
+setup:
+	$(Q)setup/setup all
+
+# ---- tests ---------------------------------------------------------------------------------------
+
+ASAN = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
 unit: $(UNIT_BIN)
 	$(Q)tests/unit/run $(UNIT_BIN)
+
+# Each part is one line here; tests/suite adds up what they counted.
+test: setup
+	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
+	$(Q)BUILD=$(BUILD) tests/suite \
+		'lint=$(MAKE) --no-print-directory lint' \
+		'unit=$(MAKE) -j$(JOBS) --no-print-directory unit BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
+		'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
+		'guest=tests/guest/run $(BUILD)/sluice' \
+		'lab=tests/lab/run'
+
+JOBS ?= $(shell nproc)
+
+lab-shell: setup static
+	$(Q)tests/lab/shell
 
 format:
 	$(Q)clang-format -i $(shell git ls-files '*.c' '*.h')
@@ -67,5 +94,21 @@ lint:
 
 clean:
 	$(Q)rm -rf $(BUILD)
+
+help:
+	@echo 'make            build build/sluice (static: build/sluice-static)'
+	@echo 'make run        set up, boot a guest with a passed-through device to a shell'
+	@echo '                VFIO=0000:01:00.0  directly, with that device of this machine'
+	@echo "                RUN='command'      run one command in the guest and take its status"
+	@echo 'make test       set up and run the test suite (CI runs this)'
+	@echo 'make test-full  the same with the long parts'
+	@echo 'make unit       unit tests only'
+	@echo 'make lab-shell  a shell in the lab host'
+	@echo 'make bench      measure, side by side with QEMU and a floor program'
+	@echo 'make setup      only the set-up: packages, headers, lab kernel, QEMU, initramfs'
+	@echo 'make lint       check the formatting; make format mends it'
+	@echo 'make clean      remove build/ (what the set-up made stays in the cache)'
+	@echo
+	@echo 'BUILD=DIR CC=clang SAN=-fsanitize=address OPT=-O0 V=1 change how it is built.'
 
 -include $(OBJ:.o=.d) $(BUILD)/vmm/main.d $(UNIT_BIN:=.d)
