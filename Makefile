@@ -52,9 +52,10 @@ $(BUILD)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -DSLUICE_VERSION='"$(VERSION)"' -c -o $@ $<
 
+# Criterion finds its tests through a section that nothing refers to: it must not be collected.
 $(BUILD)/tests/unit/%_test: $(BUILD)/tests/unit/%_test.o $(BUILD)/libsluice.a
 	@echo "  LD      $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcriterion
+	$(Q)$(CC) $(LDFLAGS) -Wl,--no-gc-sections -o $@ $^ $(LIBS) -lcriterion
 
 # ---- what a user types ---------------------------------------------------------------------------
 
