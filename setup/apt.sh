@@ -67,7 +67,7 @@ fetch_packages()
 	fi
 	flock -u 8
 
-	wanted=()
+	wanted=() prefer=
 	while read -r package suite version; do
 		if ! have_version "$package" "$version"; then
 			newest=$(newest_in "$package" "$suite")
@@ -76,12 +76,13 @@ fetch_packages()
 			version=$newest
 		fi
 		wanted+=("$package=$version")
+		prefer=$suite
 	done < <(packages_of "$group")
 
 	rm -rf "$apt_dir/$group"
 	mkdir -p "$apt_dir/$group/partial"
 	if [ "$how" = closure ]; then
-		apt-get -q -y -c "$apt_dir/apt.conf" -t "$suite" -o "Dir::Cache::archives=$apt_dir/$group" \
+		apt-get -q -y -c "$apt_dir/apt.conf" -t "$prefer" -o "Dir::Cache::archives=$apt_dir/$group" \
 			--download-only install "${wanted[@]}"
 	else
 		cd "$apt_dir/$group"

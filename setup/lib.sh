@@ -104,6 +104,7 @@ product()
 			rm -rf "$tmp"
 			mkdir -p "$tmp"
 			"make_$what" "$tmp"
+			touch "$tmp"
 			mv -T "$tmp" "$path"
 			prune "$what" "$path"
 		)
