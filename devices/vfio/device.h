@@ -13,7 +13,9 @@
 #ifndef SLUICE_VFIO_DEVICE_H
 #define SLUICE_VFIO_DEVICE_H
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,22 +24,39 @@
 
 struct iommufd_ctx;
 struct ioas;
+struct json_t;
 struct kvm;
 struct vfio_device;
+struct vfio_device_sets;
 
 /*
  * Devices that are reset together. set_id comes from sysfs before open by the kernel's rule
  * (vfio_pci_core.c: devices on the root bus and VFs alone, else the slot, else the bus).
- * The lock is a life-cycle lock: held around open, close and hot reset; never taken on a vCPU's
- * exit path and never under another lock.
+ * The lock is a life-cycle lock: held around open, close, attach and hot reset; never taken on a
+ * vCPU's exit path and never under a lock of another layer.
  */
 struct vfio_device_set {
-	uint64_t set_id;
+	uint64_t set_id; /* 0: of one device that is reset alone */
 	pthread_mutex_t lock;
 	struct vfio_device *device_list;
 	unsigned device_count;
-	struct vfio_device_set *next; /* in the core's list of sets */
+	struct vfio_device_sets *sets; /* the list it is in, or NULL */
+	struct vfio_device_set *next;
 };
+
+/*
+ * The device sets of one VM by set_id (vfio_device_set_xa of the kernel, which has one for the whole
+ * system). Made by the machine, handed to the providers, empty again before it is destroyed.
+ */
+struct vfio_device_sets {
+	pthread_mutex_t lock; /* joining and leaving; the set's own lock is taken inside it */
+	struct vfio_device_set *list;
+};
+
+void vfio_device_sets_init(struct vfio_device_sets *sets);
+void vfio_device_sets_destroy(struct vfio_device_sets *sets);
+/* The device that answers to @name (see vfio_device_match), or NULL. */
+struct vfio_device *vfio_device_sets_find(struct vfio_device_sets *sets, const char *name);
 
 /* Which kind of IOMMU relation a bound device has (iommufd_device / iommufd_access of the kernel). */
 enum vfio_iommufd_kind {
@@ -47,6 +66,26 @@ enum vfio_iommufd_kind {
 };
 
 #define VFIO_DEVICE_MAX_PASIDS (1u << 20)
+
+/*
+ * A capability chain in the making (struct vfio_info_cap of the kernel): offsets count from @buf
+ * until the core hands the chain out behind its structure. vfio_info_cap_free() is the core's work.
+ */
+struct vfio_info_cap {
+	void *buf;
+	size_t size;
+};
+
+/* Append @cap (its header's id and version are set, next is not) of @size bytes. -ENOMEM. */
+int vfio_info_add_capability(struct vfio_info_cap *caps, const struct vfio_info_cap_header *cap,
+			     size_t size);
+/*
+ * Append the chain that begins at @offset of the structure @info of @size bytes, as a kernel or a
+ * server returned it. Nothing in it is trusted: -EINVAL for a capability outside the structure,
+ * unaligned, or a chain that runs backwards.
+ */
+int vfio_info_add_chain(struct vfio_info_cap *caps, const void *info, size_t size, uint32_t offset);
+void vfio_info_cap_free(struct vfio_info_cap *caps);
 
 /*
  * Upward: what a provider tells the owner of the device. Set before open, delivered on the event
@@ -71,7 +110,11 @@ struct vfio_device_ops {
 	int (*init)(struct vfio_device *vdev);
 	void (*release)(struct vfio_device *vdev);
 
-	/* VFIO_DEVICE_BIND_IOMMUFD. vdev->kvm is associated by then. @out_device_id: iommufd's name. */
+	/*
+	 * VFIO_DEVICE_BIND_IOMMUFD to the address spaces of the VM. vdev->kvm is referenced by then; a
+	 * kernel device is associated with it first. @out_device_id: iommufd's name of the device.
+	 * Sets iommufd_kind, and max_pasids where PASIDs work. The four ops of this group are required.
+	 */
 	int (*bind_iommufd)(struct vfio_device *vdev, struct iommufd_ctx *ictx,
 			    uint32_t *out_device_id);
 	void (*unbind_iommufd)(struct vfio_device *vdev);
@@ -79,7 +122,8 @@ struct vfio_device_ops {
 	/*
 	 * Attach to the address space (or, for a physical device, HWPT) *@pt_id; on success *@pt_id is
 	 * what it really is attached to. Attached already: replaced atomically, on failure the old
-	 * attachment stays. Detach is idempotent.
+	 * attachment stays; a provider that lost it nevertheless clears vdev->iommufd_attached.
+	 * Under the set's lock. Detach is called for what is attached only.
 	 */
 	int (*attach_ioas)(struct vfio_device *vdev, uint32_t *pt_id);
 	void (*detach_ioas)(struct vfio_device *vdev);
@@ -99,10 +143,11 @@ struct vfio_device_ops {
 	int (*ioctl)(struct vfio_device *vdev, unsigned command, void *arg);
 
 	/*
-	 * Region info with its capability chain. In the kernel the core copies a chain built by the
-	 * driver; here the provider fills @info and, when info->argsz allows, the chain behind it.
+	 * Region info of info->index and its capability chain, which the core copies out behind it
+	 * (or says how much room it needs).
 	 */
-	int (*get_region_info_caps)(struct vfio_device *vdev, struct vfio_region_info *info);
+	int (*get_region_info_caps)(struct vfio_device *vdev, struct vfio_region_info *info,
+				    struct vfio_info_cap *caps);
 
 	/*
 	 * Put [@offset, @offset + @length) of the device's regions at the reserved address @where
@@ -124,6 +169,9 @@ struct vfio_device_ops {
 
 	/* VFIO_DEVICE_FEATURE numbers that the core does not handle; -ENOTTY for unknown ones. */
 	int (*device_feature)(struct vfio_device *vdev, uint32_t flags, void *arg, size_t argsz);
+
+	/* What a driver adds to debug_root: more members of the object vfio_device_status() returns. */
+	void (*debug)(struct vfio_device *vdev, struct json_t *root);
 };
 
 /*
@@ -142,7 +190,11 @@ struct vfio_log_range {
 	uint64_t length;
 };
 
-/* Device DMA logging. @page_size in: wanted, out: what the device does. */
+/*
+ * Device DMA logging. @ranges: sorted, without overlap, aligned to the page size. @page_size in:
+ * wanted, out: what the device does. The core refuses a second start (-EBUSY), and stop and read
+ * of a log that was not started (-EINVAL), so a provider never sees them.
+ */
 struct vfio_log_ops {
 	int (*log_start)(struct vfio_device *vdev, const struct vfio_log_range *ranges,
 			 uint32_t count, uint64_t *page_size);
@@ -156,28 +208,41 @@ struct vfio_device {
 	/* Identity: set by vfio_device_init(), constant afterwards. */
 	char *dev; /* name for messages and sysfs: "0000:01:00.0", "fd=9", a path */
 	const struct vfio_device_ops *ops;
+
+	/* Set by the provider before registration, constant afterwards. */
 	const struct vfio_migration_ops *mig_ops; /* NULL: cannot migrate (-ENOTTY) */
 	const struct vfio_log_ops *log_ops;       /* NULL: no DMA log (-ENOTTY) */
 	uint32_t migration_flags;                 /* VFIO_MIGRATION_* */
-	bool precopy_info_v2; /* the user opted in (feature 12); cleared at close */
+	unsigned index; /* of the device node vfioN; UINT_MAX when there is none */
 
 	struct vfio_device_set *dev_set;
 	struct vfio_device *dev_set_list; /* next in the set */
 
-	unsigned index;    /* of the device node vfioN; UINT_MAX when there is none */
-	unsigned refcount; /* references of registration; the last put wakes comp */
-	pthread_cond_t comp;
-	pthread_mutex_t lock; /* refcount, open_count */
-	unsigned open_count;  /* 0 or 1: a second open is -EINVAL, as on the cdev */
+	pthread_mutex_t
+		lock;        /* registered, refcount, dma_logging, last_state, last_transition_ns */
+	pthread_cond_t comp; /* refcount reached 0 */
+	bool registered;
+	unsigned refcount; /* references of registration: one of its own, one while open */
+	unsigned request_interval_ms; /* between two ops->request of an unregister: 10,000 */
+
+	/* Under the set's lock. 0 or 1: a second open is -EINVAL, as on the cdev. */
+	unsigned open_count;
+	/* Released by open, acquired by every use: no access before open has finished. */
+	atomic_bool access_granted;
 
 	/*
-	 * The VM this device is associated with, referenced while it is open (kvm_get / put_kvm).
-	 * Set by vfio_device_set_kvm() before open; associated with the kernel before BIND.
+	 * The VM this device is associated with. user_kvm is what vfio_device_set_kvm() was told; kvm
+	 * is the same and referenced while the device is open (put_kvm gives it back).
 	 */
+	struct kvm *user_kvm;
 	struct kvm *kvm;
 	void (*put_kvm)(struct kvm *kvm);
 
-	/* IOMMU relation. */
+	/* VF token for the next open (VFIO_DEVICE_BIND_FLAG_TOKEN). */
+	bool has_token;
+	uint8_t token[16];
+
+	/* IOMMU relation, under the set's lock. */
 	struct iommufd_ctx *iommufd_ictx; /* bound to; NULL when not bound */
 	enum vfio_iommufd_kind iommufd_kind;
 	uint32_t iommufd_devid; /* out_devid of the bind */
@@ -196,82 +261,116 @@ struct vfio_device {
 	const struct vfio_device_events *events;
 	void *events_ctx;
 
+	bool precopy_info_v2; /* the user opted in (feature 12); cleared at close */
+	bool dma_logging;     /* started, not stopped */
+
 	/* For `debug_root`: the same state as data, see vfio_device_status(). */
 	enum vfio_device_mig_state last_state;
-	uint64_t last_transition_ns;
-	const char *
-		reset_method; /* of the last reset that worked: "flr", "hot", ...; NULL: none yet */
+	uint64_t last_transition_ns; /* how long the last change of state took */
+	const char *reset_method; /* of the last reset that worked: "device", "hot"; NULL: none */
 };
 
 /* ---- life: alloc/register/unregister of the kernel ------------------------------------------- */
 
 /*
- * Initialise @vdev (embedded in the provider's structure) and call ops->init.
- * @dev is copied. -errno of ops->init, -ENOMEM.
+ * Initialise @vdev (embedded in the provider's structure, zeroed) and call ops->init.
+ * @dev is copied. -errno of ops->init, -ENOMEM; nothing is left then.
  */
 int vfio_device_init(struct vfio_device *vdev, const char *dev, const struct vfio_device_ops *ops);
 
-/* Join the device set with @set_id (0: a set of its own). Before registration. -ENOMEM. */
-int vfio_assign_device_set(struct vfio_device *vdev, uint64_t set_id);
+/*
+ * Join the device set with @set_id of @sets, which is made with its first device. Before
+ * registration; a device that joined none is alone in a set of its own. @set_id 0 or @sets NULL:
+ * likewise alone. -ENOMEM, -EBUSY when in a set already.
+ */
+int vfio_assign_device_set(struct vfio_device *vdev, struct vfio_device_sets *sets,
+			   uint64_t set_id);
 /* How many devices of the set are open. Caller holds the set's lock. */
 unsigned vfio_device_set_open_count(struct vfio_device_set *set);
 
 /*
- * After registration the tables never change. mig_ops need all three ops, VFIO_MIGRATION_STOP_COPY
- * and a legal combination of flags; log_ops need all three ops: else -EINVAL.
+ * After registration the tables never change. -EINVAL: bind, unbind, attach or detach op missing;
+ * mig_ops without all three ops, without VFIO_MIGRATION_STOP_COPY, or with a flag this contract
+ * does not know; log_ops without all three ops. -ENOMEM.
  */
 int vfio_register_device(struct vfio_device *vdev);
-/* Waits until the last registration reference is gone, asking by ops->request every 10 s. */
+/*
+ * No new open from now on. Waits until the last registration reference is gone, asking the user by
+ * ops->request at once and every 10 s. Never on the thread that is to close the device.
+ */
 void vfio_unregister_device(struct vfio_device *vdev);
+/* False once unregistering has begun. */
 bool vfio_device_try_get_registration(struct vfio_device *vdev);
 void vfio_device_put_registration(struct vfio_device *vdev);
 
-/* Leaves the set, frees what the core holds and calls ops->release, exactly once. */
+/*
+ * Leaves the set, frees what the core holds and calls ops->release, exactly once, which may free
+ * the memory of @vdev. The device is unregistered, or never was registered.
+ */
 void vfio_device_free(struct vfio_device *vdev);
+
+/* Does this device answer to @name? By ops->match, else by comparison. Positive yes, 0 no, -errno. */
+int vfio_device_match(struct vfio_device *vdev, const char *name);
 
 /* ---- use -------------------------------------------------------------------------------------- */
 
 /* Before open: which VM the device serves. NULL is allowed (no association). -EBUSY when open. */
 int vfio_device_set_kvm(struct vfio_device *vdev, struct kvm *kvm);
+/* Before open: the VF token, NULL for none. -EBUSY when open. */
+int vfio_device_set_token(struct vfio_device *vdev, const uint8_t *uuid);
 void vfio_device_set_events(struct vfio_device *vdev, const struct vfio_device_events *events,
 			    void *ctx);
 void vfio_device_set_revoke(struct vfio_device *vdev, void (*revoke)(void *ctx), void *ctx);
 
 /*
- * Bind to @ictx and open (VFIO_DEVICE_BIND_IOMMUFD). -EINVAL when open already, or the ops' errno;
- * on failure nothing is left. close undoes it: irqs off, PASIDs and RID detached, unbound, KVM put.
+ * Bind to @ictx and open (VFIO_DEVICE_BIND_IOMMUFD). -ENODEV not registered, -EINVAL open already,
+ * no @ictx, or a token that nobody wants; -EACCES wrong token; or the ops' errno. On failure nothing
+ * is left. Close undoes it in reverse: the provider's close (interrupts off), PASIDs and RID
+ * detached, unbound, KVM put. The caller has no other call of the device in flight then.
  */
 int vfio_device_open(struct vfio_device *vdev, struct iommufd_ctx *ictx);
 void vfio_device_close(struct vfio_device *vdev);
 
 /*
- * VFIO_DEVICE_ATTACH_IOMMUFD_PT and DETACH. -EINVAL when not open or no such op. PASID: 0 is -EINVAL,
- * a device without the PASID capability is -EOPNOTSUPP although the kernel would take it
- * (iommu.c skips devices with max_pasids == 0), as is a provider without the op.
+ * VFIO_DEVICE_ATTACH_IOMMUFD_PT and DETACH. -EINVAL when not open. PASID: no op is -EOPNOTSUPP, so is
+ * a device without the PASID capability although the kernel would take it (drivers/iommu/iommu.c
+ * skips devices with max_pasids == 0); PASID 0 and those from max_pasids on are -EINVAL.
+ * Detach of what is not attached is 0.
  */
 int vfio_device_attach(struct vfio_device *vdev, uint32_t *pt_id);
 int vfio_device_detach(struct vfio_device *vdev);
 int vfio_device_pasid_attach(struct vfio_device *vdev, uint32_t pasid, uint32_t *pt_id);
 int vfio_device_pasid_detach(struct vfio_device *vdev, uint32_t pasid);
 
-/* Region access; -EINVAL when not open or no such op (drivers/vfio/vfio_main.c). */
+/* Region access; -EINVAL when not open or no such op (drivers/vfio/vfio_main.c). Any thread. */
 ssize_t vfio_device_read(struct vfio_device *vdev, void *buffer, size_t count, uint64_t offset);
 ssize_t vfio_device_write(struct vfio_device *vdev, const void *buffer, size_t count,
 			  uint64_t offset);
 
 /*
- * Any VFIO_DEVICE_* command. FEATURE, GET_REGION_INFO, ATTACH and DETACH are answered by the core as
- * in the kernel, the rest by ops->ioctl; unknown ones are -ENOTTY, an absent ops->ioctl is -EINVAL.
+ * Any VFIO_DEVICE_* command but BIND_IOMMUFD. FEATURE, GET_REGION_INFO, ATTACH and DETACH are answered
+ * by the core as in the kernel, the rest by ops->ioctl; unknown ones are -ENOTTY, an absent ops->ioctl
+ * is -EINVAL, @arg NULL where a structure is wanted -EFAULT. A positive answer is the command's own
+ * (SET_IRQS: only so many vectors).
+ *
+ * VFIO_DEVICE_PCI_HOT_RESET takes the set's lock, so the caller holds no other; every open device of
+ * the set is revoked first. A failure to reset may have reset all the same.
  */
 int vfio_device_ioctl(struct vfio_device *vdev, unsigned command, void *arg);
 int vfio_device_mmap(struct vfio_device *vdev, void *where, size_t length, int prot,
 		     uint64_t offset);
 
-/* One call takes every guest slot and P2P map of the device away (see `revoke`). */
+/* One call takes every guest slot and P2P map of the device away (see `revoke`); idempotent. */
 void vfio_device_revoke(struct vfio_device *vdev);
 
 /* Guest memory [@iova, +@length) leaves; returns when no provider holds it. */
 void vfio_device_dma_unmap(struct vfio_device *vdev, uint64_t iova, uint64_t length);
+
+/*
+ * The state of the device as one JSON object (new reference, NULL without memory): what the kernel
+ * shows under debug_root. Probes features; the loop thread, not under the set's lock.
+ */
+struct json_t *vfio_device_status(struct vfio_device *vdev);
 
 /*
  * Is what the user asked permitted for this feature? @supported_ops: VFIO_DEVICE_FEATURE_GET | _SET.
@@ -281,13 +380,13 @@ static inline int vfio_check_feature(uint32_t flags, size_t argsz, uint32_t supp
 				     size_t minsz)
 {
 	if ((flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET)) & ~supported_ops)
-		return -22; /* -EINVAL */
+		return -EINVAL;
 	if (flags & VFIO_DEVICE_FEATURE_PROBE)
 		return 0;
 	if (!(flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET)))
-		return -22;
+		return -EINVAL;
 	if (argsz < minsz)
-		return -22;
+		return -EINVAL;
 	return 1;
 }
 

@@ -12,6 +12,7 @@ struct iommufd_ctx;
 struct kernel_iommufd;
 struct loop;
 struct vfio_device;
+struct vfio_device_sets;
 
 /* One --vfio option, as plain data. Strings belong to the vm_config. */
 struct vfio_config {
@@ -37,6 +38,8 @@ struct vfio_config {
 struct vfio_provider_env {
 	struct loop *loop;
 	struct iommufd_ctx *ictx;
+	struct vfio_device_sets
+		*sets; /* of this VM: finds a device named twice, and reset siblings */
 	struct kernel_iommufd
 		*iommufd; /* /dev/iommu of this VM; NULL when no kernel device is used */
 };

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state of a device as data: debug_root of the kernel, as one JSON object. */
+#include <jansson.h>
+#include <limits.h>
+#include <string.h>
+
+#include "devices/vfio/core.h"
+#include "devices/vfio/migration_states.h"
+
+static const char *const feature_names[] = {
+	[VFIO_DEVICE_FEATURE_PCI_VF_TOKEN] = "pci_vf_token",
+	[VFIO_DEVICE_FEATURE_MIGRATION] = "migration",
+	[VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE] = "mig_device_state",
+	[VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY] = "low_power_entry",
+	[VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP] = "low_power_entry_with_wakeup",
+	[VFIO_DEVICE_FEATURE_LOW_POWER_EXIT] = "low_power_exit",
+	[VFIO_DEVICE_FEATURE_DMA_LOGGING_START] = "dma_logging_start",
+	[VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP] = "dma_logging_stop",
+	[VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT] = "dma_logging_report",
+	[VFIO_DEVICE_FEATURE_MIG_DATA_SIZE] = "mig_data_size",
+	[VFIO_DEVICE_FEATURE_BUS_MASTER] = "bus_master",
+	[VFIO_DEVICE_FEATURE_DMA_BUF] = "dma_buf",
+	[VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2] = "mig_precopy_info_v2",
+};
+
+#define FEATURE_COUNT (sizeof(feature_names) / sizeof(feature_names[0]))
+
+/* The names of the features that the device answers to. */
+static json_t *features(struct vfio_device *vdev)
+{
+	json_t *list = json_array();
+
+	for (uint32_t feature = 0; list && feature < FEATURE_COUNT; feature++) {
+		struct vfio_device_feature probe = {
+			.argsz = sizeof(probe),
+			.flags = VFIO_DEVICE_FEATURE_PROBE | feature,
+		};
+
+		if (!vfio_device_ioctl(vdev, VFIO_DEVICE_FEATURE, &probe))
+			json_array_append_new(list, json_string(feature_names[feature]));
+	}
+	return list;
+}
+
+static json_t *migration(struct vfio_device *vdev)
+{
+	enum vfio_device_mig_state state;
+	uint64_t took_ns;
+	json_t *flags;
+
+	if (!vdev->mig_ops)
+		return json_null();
+
+	pthread_mutex_lock(&vdev->lock);
+	state = vdev->last_state;
+	took_ns = vdev->last_transition_ns;
+	pthread_mutex_unlock(&vdev->lock);
+
+	flags = json_array();
+	if (vdev->migration_flags & VFIO_MIGRATION_STOP_COPY)
+		json_array_append_new(flags, json_string("STOP_COPY"));
+	if (vdev->migration_flags & VFIO_MIGRATION_P2P)
+		json_array_append_new(flags, json_string("P2P"));
+	if (vdev->migration_flags & VFIO_MIGRATION_PRE_COPY)
+		json_array_append_new(flags, json_string("PRE_COPY"));
+	return json_pack("{s:o, s:s, s:I, s:b}", "flags", flags, "state",
+			 vfio_mig_state_name(state), "last_transition_ns", (json_int_t)took_ns,
+			 "precopy_info_v2", vdev->precopy_info_v2);
+}
+
+static json_t *pasids(struct vfio_device *vdev)
+{
+	json_t *list = json_array();
+
+	for (uint32_t pasid = 0; vdev->pasids && pasid < vdev->max_pasids; pasid++) {
+		if (vdev->pasids[pasid / 64] & 1ull << pasid % 64)
+			json_array_append_new(list, json_integer(pasid));
+	}
+	return list;
+}
+
+static json_t *iommu(struct vfio_device *vdev)
+{
+	static const char *const kinds[] = {
+		[VFIO_IOMMUFD_NONE] = "none",
+		[VFIO_IOMMUFD_PHYSICAL] = "physical",
+		[VFIO_IOMMUFD_EMULATED] = "emulated",
+	};
+
+	return json_pack("{s:s, s:I, s:b, s:I, s:I, s:o}", "kind", kinds[vdev->iommufd_kind],
+			 "device_id", (json_int_t)vdev->iommufd_devid, "attached",
+			 vdev->iommufd_attached, "pt_id", (json_int_t)vdev->iommufd_pt_id,
+			 "max_pasids", (json_int_t)vdev->max_pasids, "pasids", pasids(vdev));
+}
+
+json_t *vfio_device_status(struct vfio_device *vdev)
+{
+	const bool open = atomic_load_explicit(&vdev->access_granted, memory_order_acquire);
+	json_t *root, *supported = open ? features(vdev) : json_array();
+	struct vfio_device_set *set = vdev->dev_set;
+
+	if (set)
+		pthread_mutex_lock(&set->lock);
+	root = json_pack("{s:s, s:s, s:b, s:b, s:I, s:I, s:o, s:o, s:o}", "device", vdev->dev,
+			 "provider", vdev->ops->name ? vdev->ops->name : "", "open", open, "kvm",
+			 vdev->kvm != NULL, "set_id", (json_int_t)(set ? set->set_id : 0),
+			 "set_devices", (json_int_t)(set ? set->device_count : 0), "features",
+			 supported, "iommu", iommu(vdev), "migration", migration(vdev));
+	if (root) {
+		json_object_set_new(root, "index",
+				    vdev->index == UINT_MAX ? json_null()
+							    : json_integer(vdev->index));
+		json_object_set_new(root, "dirty_source",
+				    json_string(vdev->log_ops ? "device" : "none"));
+		json_object_set_new(root, "dma_logging", json_boolean(vdev->dma_logging));
+		json_object_set_new(root, "reset_method",
+				    vdev->reset_method ? json_string(vdev->reset_method)
+						       : json_null());
+		if (open && vdev->ops->debug)
+			vdev->ops->debug(vdev, root);
+	}
+	if (set)
+		pthread_mutex_unlock(&set->lock);
+	return root;
+}
