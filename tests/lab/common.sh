@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+# The lab host, from outside: what run, shell and play share. The lab host ("L1") is QEMU in software emulation with
+# an emulated IOMMU and PCI devices; its guests ("L2") run in sluice inside.
+# shellcheck shell=bash
+
+lab_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$lab_dir/../../setup/lib.sh"
+
+# The words of setup's progress lines are fine here too, but they are not setup's.
+complain() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
+
+# --- what the lab is made of ----------------------------------------------------------------------------------
+
+# Small static programs for the lab host: tests/lab/tools/*.c.
+labtools_key() { key_of "recipe 1" "headers $lab_headers" "$(cat "$lab_dir"/tools/*.c)"; }
+
+make_labtools()
+{
+	local source
+
+	for source in "$lab_dir"/tools/*.c; do
+		run_logged "compiling $(basename "$source")" "$cache/log/labtools" \
+			gcc -std=gnu17 -O2 -Wall -Wextra -Werror -static -isystem "$lab_headers" \
+			-o "$1/$(basename "$source" .c)" "$source"
+	done
+}
+
+# lab_ready: make what is missing, set the paths.
+lab_ready()
+{
+	local paths
+
+	paths=$("$top_dir/setup/setup" native headers qemu initramfs kernel) || exit 1
+	{ read -r lab_headers; read -r lab_qemu; read -r lab_initramfs; read -r lab_kernel; } <<<"$paths"
+	product labtools
+	lab_tools=$product
+	# TCG's guests see the host's own time stamp counter. Told its rate they need not measure it, which goes wrong
+	# on a busy machine: one lab host ran ten times too fast.
+	lab_tsc_khz=$("$lab_tools/tsc-khz")
+}
+
+# sluice_binary: the program under test. The lab host has no libraries: a static one.
+sluice_binary()
+{
+	local file
+
+	for file in ${SLUICE:+"$SLUICE"} "$top_dir/build/sluice-static" "$top_dir/build/sluice"; do
+		[ -x "$file" ] || continue
+		if LC_ALL=C readelf -lW "$file" | grep -q INTERP; then
+			complain "$file needs libraries that the lab host does not have; run: make static"
+			return 1
+		fi
+		printf '%s\n' "$file"
+		return 0
+	done
+	complain "no sluice to run${SLUICE:+ at $SLUICE}; run: make static"
+	return 1
+}
+
+# --- the machine a case asks for ------------------------------------------------------------------------------
+
+# case_defaults: what a case's header may set.
+case_defaults()
+{
+	lab_devices=''       # one per line: a QEMU device, on a root port of its own; "+" before it: next function of the same
+	lab_iommu=intel      # intel, intel-sm, intel-fs, amd, virtio, none
+	lab_memory=2G        # of the lab host
+	lab_cpus=1
+	lab_args=''          # for the lab host's kernel
+	lab_qemu_args=''     # words for QEMU
+	lab_seconds=120      # the job takes longer: failed
+	lab_vmm=sluice       # sluice, qemu (as a guest's VMM) or none
+	lab_want_warnings='' # yes: kernel warnings in the lab host are part of the test
+}
+
+iommu_device()
+{
+	case $1 in
+	intel) echo "-device intel-iommu,intremap=on,caching-mode=on,device-iotlb=on" ;;
+	intel-sm) echo "-device intel-iommu,intremap=on,caching-mode=on,device-iotlb=on,scalable-mode=on" ;;
+	intel-fs) echo "-device intel-iommu,intremap=on,device-iotlb=on,scalable-mode=on,fsts=on,pasid-bits=16" ;;
+	amd) echo "-device amd-iommu,intremap=on,xtsup=on,dma-remap=on,device-iotlb=on" ;;
+	virtio) echo "-device virtio-iommu-pci,addr=1e.0" ;;
+	none) ;;
+	*) complain "lab_iommu=$1: there is no such kind"; return 1 ;;
+	esac
+}
+
+# make_disk FILE SIZE: an image that is recognised by its head.
+make_disk()
+{
+	truncate -s "$2" "$1"
+	printf 'SLUICE-LAB-DISK %s\n' "$(basename "$1" .img)" | dd of="$1" conv=notrunc status=none
+}
+
+# device_args DIR: $lab_devices as QEMU arguments in the array device_args. drive=@SIZE makes an image DIR/diskN.img.
+# Port N is 00:(N+2).0 in the lab host; job.sh's "device N" finds what sits behind it.
+device_args()
+{
+	local dir=$1 line slot=0 function=0 disk=0 size place lines
+
+	device_args=()
+	mapfile -t lines < <(sed 's/^[[:space:]]*//; /^$/d; /^#/d' <<<"$lab_devices")
+	for i in "${!lines[@]}"; do
+		line=${lines[i]}
+		if [ "${line#+}" != "$line" ]; then
+			line=${line#+}
+			function=$((function + 1))
+		else
+			slot=$((slot + 1))
+			function=0
+			device_args+=(-device "pcie-root-port,id=port$slot,chassis=$slot,slot=$slot,bus=pcie.0,addr=$(printf %x $((slot + 2))).0,x-speed=5")
+		fi
+		if [[ $line =~ drive=@([0-9]+[KMG]) ]]; then
+			disk=$((disk + 1))
+			size=${BASH_REMATCH[1]}
+			make_disk "$dir/disk$disk.img" "$size"
+			device_args+=(-drive "if=none,id=disk$disk,format=raw,file=$dir/disk$disk.img")
+			line=${line/@$size/disk$disk}
+		fi
+		place=bus=port$slot,id=dev$slot
+		[ "$function" -eq 0 ] || place=bus=port$slot,id=dev$slot.$function,addr=0.$function
+		next=${lines[i + 1]:-}
+		[ "$function" -ne 0 ] || [ "${next#+}" = "$next" ] || place=$place,addr=0.0,multifunction=on
+		device_args+=(-device "$line,$place")
+	done
+}
+
+# lab_dir_for NAME: a new directory for one boot. in/ is read by the lab host, out/ written.
+lab_dir_for()
+{
+	mkdir -p "$cache/lab"
+	# What failed yesterday has been looked at.
+	find "$cache/lab" -mindepth 1 -maxdepth 1 -mmin +1440 -exec rm -rf {} +
+	mktemp -d "$cache/lab/$1.XXXXXX"
+}
+
+# fill_in DIR: what every lab host finds in /lab/in.
+fill_in()
+{
+	local file
+
+	mkdir -p "$1/in" "$1/out"
+	cp -r "$lab_dir/lib" "$1/in/lib"
+	cp -r "$lab_tools" "$1/in/tools"
+	cp -r "$lab_kernel/modules" "$1/in/modules"
+	for file in "$lab_kernel/vmlinux" "$lab_kernel/bzImage" "$lab_initramfs"; do
+		# A link costs nothing, but the lab may lie on another file system than the cache.
+		ln "$file" "$1/in/" 2>/dev/null || cp "$file" "$1/in/"
+	done
+	if [ "$lab_vmm" = sluice ]; then
+		file=$(sluice_binary) || return 1
+		cp "$file" "$1/in/sluice"
+	fi
+	printf 'lab_vmm=%s\nlab_tsc_khz=%s\n' "$lab_vmm" "$lab_tsc_khz" >"$1/in/env"
+}
+
+# lab_command DIR KERNEL-ARGS QEMU-ARGS...: the array lab_command, ready to run.
+lab_command()
+{
+	local dir=$1 args=$2 iommu share
+	shift 2
+
+	device_args "$dir"
+	iommu=$(iommu_device "$lab_iommu") || return 1
+	share=("in,path=$dir/in,readonly=on" "out,path=$dir/out")
+	# QEMU itself is there for cases that compare with it.
+	share+=("qemu,path=$lab_qemu,readonly=on")
+	# shellcheck disable=SC2206 # words
+	lab_command=("$lab_qemu/bin/qemu-system-x86_64" -nodefaults -no-user-config -display none -no-reboot
+		-machine q35 -accel tcg,thread=multi -cpu max -smp "$lab_cpus" -m "$lab_memory" $iommu
+		-kernel "$lab_kernel/bzImage" -initrd "$lab_initramfs"
+		-append "console=ttyS0 panic=-1 quiet cryptomgr.notests intel_iommu=on,sm_on no_timer_check tsc=reliable tsc_early_khz=$lab_tsc_khz $lab_args $args"
+		"${device_args[@]}")
+	for share in "${share[@]}"; do
+		lab_command+=(-fsdev "local,id=${share%%,*},${share#*,},security_model=none"
+			-device "virtio-9p-pci,fsdev=${share%%,*},mount_tag=${share%%,*}")
+	done
+	# A line to QEMU's monitor from inside, so that a job can unplug a device or inject an error: QEMU is its own client.
+	lab_command+=(-device virtio-serial-pci,id=vser
+		-chardev "socket,id=monitor,path=$dir/monitor,server=on,wait=off" -mon chardev=monitor,mode=readline
+		-chardev "socket,id=line,path=$dir/monitor" -device virtserialport,chardev=line,name=monitor)
+	# shellcheck disable=SC2206 # words
+	lab_command+=($lab_qemu_args "$@")
+}
