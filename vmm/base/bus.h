@@ -3,7 +3,7 @@
  * An address bus of the guest (memory-mapped or port I/O): which handler answers which range.
  *
  * vCPU threads look up and call without a lock of their own: the table is replaced as a whole
- * (copy on write), and an old table lives until nobody can be inside a handler that it named.
+ * (copy on write), and an old table lives until no search can be reading it.
  *
  *   bus_add / bus_remove   take effect for later accesses at once; never wait for handlers, so they
  *                          may be called from inside a handler and under any lock.
@@ -42,8 +42,9 @@ void bus_synchronize(struct bus *bus);
 
 /*
  * One access of a vCPU. An address nobody answers reads as all ones and drops writes, as on real
- * buses. An access that crosses the end of a range is split. Returns 0, or -ENOENT when nobody
- * answered (for a debug message; the access is complete either way).
+ * buses. An access that crosses the end of a range is split, and so is one of an odd size, from the
+ * lowest address on. Returns 0, or -ENOENT when nobody answered any byte (for a debug message; the
+ * access is complete either way).
  */
 int bus_read(struct bus *bus, uint64_t address, void *data, unsigned size);
 int bus_write(struct bus *bus, uint64_t address, const void *data, unsigned size);

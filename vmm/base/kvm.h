@@ -24,7 +24,7 @@ struct kvm {
 };
 
 /*
- * Open /dev/kvm (@dev_fd >= 0: use that one, ownership passes) and create a VM.
+ * Open /dev/kvm (@dev_fd >= 0: use that one, ownership passes even on failure) and create a VM.
  * Only KVM_GET_API_VERSION is asked for, no CPU flags: some hosts have a KVM without svm or vmx.
  * Prints the reason on failure (no /dev/kvm, no permission, wrong API version).
  */
@@ -38,7 +38,8 @@ int kvm_check_extension(struct kvm *kvm, int cap);
 
 /*
  * Put host memory [@hva, @hva + @size) at guest-physical @gpa; @flags are KVM_MEM_*.
- * @slot receives the id to give back. -ENOSPC when no slot is left; -EEXIST overlap; -EINVAL unaligned.
+ * @slot receives the id to give back. -ENOSPC when no slot is left; -EEXIST overlap; -EINVAL empty
+ * or not aligned to pages. Removing: -EINVAL when @slot is not in use.
  */
 int kvm_slot_add(struct kvm *kvm, uint64_t gpa, uint64_t size, void *hva, uint32_t flags,
 		 uint32_t *slot);
@@ -60,14 +61,18 @@ int kvm_ioeventfd_remove(struct kvm *kvm, int fd, bool pio, uint64_t address, un
 /* KVM_SET_GSI_ROUTING: replaces the whole table. */
 int kvm_set_routing(struct kvm *kvm, const struct kvm_irq_routing *routing);
 
-/* KVM_IRQ_LINE / KVM_SIGNAL_MSI. */
+/*
+ * KVM_IRQ_LINE / KVM_SIGNAL_MSI. A message that the guest masks is no error. @devid: requester id,
+ * used where the interrupt controller translates by it.
+ */
 int kvm_irq_line(struct kvm *kvm, uint32_t gsi, bool level);
 int kvm_signal_msi(struct kvm *kvm, uint64_t address, uint32_t data, uint32_t devid);
 
 /*
  * KVM_DEV_VFIO_FILE_ADD / DEL (Documentation/virt/kvm/devices/vfio.rst). ADD comes before the
  * device is bound, since the device opens inside BIND; DEL before its descriptor is closed, since
- * the kvm-vfio device holds a reference to the file.
+ * the kvm-vfio device holds a reference to the file. ADD: -EBADF, -EINVAL no VFIO file, -EEXIST
+ * there already. DEL: -ENOENT not there.
  */
 int kvm_vfio_file_add(struct kvm *kvm, int device_fd);
 int kvm_vfio_file_del(struct kvm *kvm, int device_fd);

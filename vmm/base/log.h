@@ -8,6 +8,8 @@
 #ifndef SLUICE_BASE_LOG_H
 #define SLUICE_BASE_LOG_H
 
+#include <stdbool.h>
+
 enum log_level {
 	LOG_LEVEL_ERROR, /* the operation failed; says what, why and what to do next */
 	LOG_LEVEL_WARN,  /* goes on, but not as asked; says what is lost */
@@ -22,11 +24,12 @@ enum log_level {
 int log_open(const char *path, enum log_level level);
 
 /* True when a message of @level would be written: guards work done only for the message. */
-int log_enabled(enum log_level level);
+bool log_enabled(enum log_level level);
 
 /*
- * Write one line, "sluice: LEVEL: text" (no prefix for INFO in a log file but a time stamp).
- * @fmt carries no newline. Thread-safe: lines of different threads do not mix.
+ * Write one line: "sluice: LEVEL: text" on stderr, "TIME LEVEL: text" in a log file; INFO has no
+ * level. @fmt carries no newline; control characters in the text become spaces. Thread-safe: lines
+ * of different threads do not mix. errno is kept.
  */
 void log_message(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

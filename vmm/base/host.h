@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host: every path and every descriptor that sluice takes from it is opened here, and nowhere
+ * else. This is the line along which a broker or a seccomp filter can be drawn later.
+ *
+ * Nothing here prints: the caller knows which option or device the path came from. All functions
+ * return -errno on failure. Descriptors are close-on-exec and belong to the caller.
+ */
+#ifndef SLUICE_BASE_HOST_H
+#define SLUICE_BASE_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* ---- kernel interfaces ----------------------------------------------------------------------- */
+
+/* /dev/kvm, /dev/iommu. -ENOENT: the kernel lacks it; -EACCES: no permission; -ENODEV: no driver. */
+int host_open_kvm(void);
+int host_open_iommu(void);
+
+/* A VFIO device node (/dev/vfio/devices/vfioN). -ENOTTY when @path is no character device. */
+int host_open_vfio(const char *path);
+
+/* ---- descriptors handed in by the parent process --------------------------------------------- */
+
+/*
+ * Take over descriptor @fd of a number that the user typed: it must be open for reading and writing,
+ * be a character device and not one of 0..2; it becomes close-on-exec. -EBADF, -EACCES (not open
+ * for both), -ENOTTY (another kind of file), -EINVAL (a standard descriptor).
+ */
+int host_take_device(int fd);
+
+/*
+ * The resolved sysfs directory of the character device behind @fd, for example
+ * "/sys/devices/pci0000:00/0000:00:02.0/0000:01:00.0/vfio-dev/vfio0". -ENOTTY, -ENAMETOOLONG.
+ */
+int host_device_sysfs(int fd, char *buffer, size_t size);
+
+/* ---- sysfs and procfs ------------------------------------------------------------------------ */
+
+/*
+ * The text of a small file with the white space at its end cut off, and a terminator. Returns the
+ * length. -EFBIG when it does not fit; bytes that are no text (NUL) end it.
+ */
+ssize_t host_read_text(const char *path, char *buffer, size_t size);
+/* Up to @size raw bytes from the start (a config space). Returns how many there were. */
+ssize_t host_read_bytes(const char *path, void *buffer, size_t size);
+/* An unsigned number in text, decimal or 0x-hexadecimal. -EINVAL when it is something else. */
+int host_read_u64(const char *path, uint64_t *value);
+/* Write @text by one write(2), as sysfs attributes need it. The errno is the attribute's answer. */
+int host_write_text(const char *path, const char *text);
+
+/* The target of a symbolic link, and only the last component of it ("vfio-pci" of `driver`). */
+ssize_t host_read_link(const char *path, char *buffer, size_t size);
+ssize_t host_link_name(const char *path, char *buffer, size_t size);
+/* The absolute path without links and dots. -ENAMETOOLONG, or what a component says. */
+int host_real_path(const char *path, char *buffer, size_t size);
+
+int host_stat(const char *path, struct stat *st);
+/* access(2) for the effective user; @mode of R_OK, W_OK, F_OK. 0 or -errno. */
+int host_access(const char *path, int mode);
+
+/*
+ * The names in a directory, sorted, without those that begin with a dot. -EFBIG above 65536.
+ * On success free them by host_list_free(). An empty directory gives a list of none.
+ */
+struct host_list {
+	char **names;
+	size_t count;
+};
+int host_list(const char *path, struct host_list *list);
+void host_list_free(struct host_list *list);
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* A regular file for reading (kernel, initrd, ROM). -EISDIR, or -EINVAL for other kinds. */
+int host_open_file(const char *path, uint64_t *size);
+/* A file to write text into: made when absent, emptied unless @append. */
+int host_open_output(const char *path, bool append);
+
+#define HOST_DISK_READONLY (1u << 0)
+#define HOST_DISK_DIRECT   (1u << 1) /* past the page cache, where the file system can */
+
+struct host_disk {
+	int fd;
+	uint64_t size;       /* bytes */
+	uint32_t block_size; /* what offsets, lengths and buffers must be aligned to for @direct */
+	bool block_device;
+	bool direct;
+};
+
+/*
+ * A disk image or block device. It is locked against a second writer for as long as the descriptor
+ * lives (an open file description lock, where the file system has them): -EBUSY when somebody
+ * writes it, or reads it and we want to write. -EISDIR, or -EINVAL for other kinds.
+ */
+int host_open_disk(const char *path, unsigned flags, struct host_disk *disk);
+
+/* ---- terminals and networks ------------------------------------------------------------------ */
+
+/* The master of a new pseudo terminal in raw mode; @name receives the path of its other end. */
+int host_open_pty(char *name, size_t size);
+
+/*
+ * Attach to the existing tap interface @name, non-blocking, frames preceded by a virtio net header
+ * of @header_size bytes. -ENODEV: no such interface (a typo must not make a new one), -EBUSY:
+ * in use, -EPERM: not ours, -EINVAL: no tap or bad name, -ENOENT: no /dev/net/tun.
+ */
+int host_open_tap(const char *name, unsigned header_size);
+
+/* ---- memory and limits ----------------------------------------------------------------------- */
+
+enum host_page_kind {
+	HOST_PAGES_NORMAL,
+	HOST_PAGES_2M,
+	HOST_PAGES_1G,
+};
+
+/* Bytes of one page of the kind. */
+uint64_t host_page_bytes(enum host_page_kind kind);
+/* Huge pages of the kind that are free or may be made on demand; 0 also when there are none. */
+uint64_t host_huge_pages_free(enum host_page_kind kind);
+
+/*
+ * Anonymous shared memory of @size bytes. Its size is sealed, so that no process it is given to can
+ * cut it under us. -EINVAL @size no multiple of the page size; -ENODEV no such huge pages here.
+ */
+int host_memfd(const char *name, uint64_t size, enum host_page_kind kind);
+
+/* Let this process open as many descriptors as its hard limit allows. */
+int host_raise_nofile(void);
+
+/* Bytes that this process may pin: UINT64_MAX without a limit (RLIMIT_MEMLOCK, CAP_IPC_LOCK). */
+uint64_t host_memlock_limit(void);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The log sink. A line is built in memory and leaves by one write(2), so that lines of different
+ * threads do not mix, and neither do those of several processes that append to one file.
+ */
+#include "vmm/base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/base/host.h"
+
+#define LINE_ON_STACK 512
+
+static pthread_mutex_t sink_lock = PTHREAD_MUTEX_INITIALIZER;
+static int sink_fd = -1; /* -1: stderr */
+static _Atomic int sink_level = LOG_LEVEL_WARN;
+
+static const char *const level_prefix[] = {
+	[LOG_LEVEL_ERROR] = "error: ",
+	[LOG_LEVEL_WARN] = "warning: ",
+	[LOG_LEVEL_INFO] = "",
+	[LOG_LEVEL_DEBUG] = "debug: ",
+};
+
+int log_open(const char *path, enum log_level level)
+{
+	int fd = -1;
+
+	if (path) {
+		fd = host_open_output(path, true);
+		if (fd < 0)
+			return fd;
+	}
+	pthread_mutex_lock(&sink_lock);
+	if (sink_fd >= 0)
+		close(sink_fd);
+	sink_fd = fd;
+	atomic_store(&sink_level, (int)level);
+	pthread_mutex_unlock(&sink_lock);
+	return 0;
+}
+
+bool log_enabled(enum log_level level)
+{
+	return (int)level <= atomic_load_explicit(&sink_level, memory_order_relaxed);
+}
+
+/* "2026-01-31T12:00:00.123Z ", the time in UTC; nothing for stderr but the program's name. */
+static size_t write_prefix(char *line, size_t size, bool file, enum log_level level)
+{
+	struct timespec now;
+	struct tm tm;
+	int n;
+
+	if (!file) {
+		n = snprintf(line, size, "sluice: %s", level_prefix[level]);
+		return (size_t)n;
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	n = snprintf(line, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s", tm.tm_year + 1900,
+		     tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+		     now.tv_nsec / 1000000, level_prefix[level]);
+	return (size_t)n;
+}
+
+static void write_all(int fd, const char *bytes, size_t length)
+{
+	while (length) {
+		ssize_t n = write(fd, bytes, length);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return; /* nobody is left to tell */
+		bytes += n;
+		length -= (size_t)n;
+	}
+}
+
+void log_message(enum log_level level, const char *fmt, ...)
+{
+	char stack[LINE_ON_STACK];
+	char *line = stack;
+	size_t prefix, length;
+	va_list args;
+	bool file;
+	int saved = errno;
+	int n;
+
+	if (!log_enabled(level))
+		return;
+
+	pthread_mutex_lock(&sink_lock);
+	file = sink_fd >= 0;
+	prefix = write_prefix(stack, sizeof(stack), file, level);
+
+	va_start(args, fmt);
+	n = vsnprintf(stack + prefix, sizeof(stack) - prefix, fmt, args);
+	va_end(args);
+	if (n < 0)
+		n = 0;
+	length = prefix + (size_t)n;
+	if (length >= sizeof(stack)) {
+		line = malloc(length + 1);
+		if (line) {
+			memcpy(line, stack, prefix);
+			va_start(args, fmt);
+			vsnprintf(line + prefix, length + 1 - prefix, fmt, args);
+			va_end(args);
+		} else {
+			line = stack;
+			length = sizeof(stack) - 1;
+		}
+	}
+	/* Part of the text may come from a guest, a device or a file: it does not steer a terminal. */
+	for (size_t i = prefix; i < length; i++)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = ' ';
+	line[length] = '\n'; /* in place of the terminator */
+	write_all(file ? sink_fd : STDERR_FILENO, line, length + 1);
+	pthread_mutex_unlock(&sink_lock);
+
+	if (line != stack)
+		free(line);
+	errno = saved;
+}
