@@ -28,6 +28,8 @@ SRC  := $(sort $(filter-out vmm/main.c,$(shell find vmm devices $(ARCHDIR) -name
 OBJ  := $(SRC:%.c=$(BUILD)/%.o)
 UNIT := $(sort $(wildcard tests/unit/*_test.c))
 UNIT_BIN := $(UNIT:%.c=$(BUILD)/%)
+# What several unit tests share (fakes): linked into those that use it.
+FAKE := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c))))
 
 .PHONY: all static setup run test test-full unit lint format bench clean help lab-shell
 .DELETE_ON_ERROR:
@@ -52,8 +54,11 @@ $(BUILD)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -DSLUICE_VERSION='"$(VERSION)"' -c -o $@ $<
 
+$(BUILD)/libfake.a: $(FAKE)
+	$(Q)rm -f $@ && ar rcs $@ $(FAKE)
+
 # Criterion finds its tests through a section that nothing refers to: it must not be collected.
-$(BUILD)/tests/unit/%_test: $(BUILD)/tests/unit/%_test.o $(BUILD)/libsluice.a
+$(BUILD)/tests/unit/%_test: $(BUILD)/tests/unit/%_test.o $(BUILD)/libfake.a $(BUILD)/libsluice.a
 	@echo "  LD      $@"
 	$(Q)$(CC) $(LDFLAGS) -Wl,--no-gc-sections -o $@ $^ $(LIBS) -lcriterion
 
@@ -112,4 +117,4 @@ help:
 	@echo
 	@echo 'BUILD=DIR CC=clang SAN=-fsanitize=address OPT=-O0 V=1 change how it is built.'
 
--include $(OBJ:.o=.d) $(BUILD)/vmm/main.d $(UNIT_BIN:=.d)
+-include $(OBJ:.o=.d) $(BUILD)/vmm/main.d $(UNIT_BIN:=.d) $(FAKE:.o=.d)
