@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/support.h"
 #include "vmm/base/bus.h"
 
 /* A handler that remembers what it was asked. */
@@ -345,16 +345,45 @@ Test(bus, changes_while_a_handler_runs_and_synchronize_waits_for_it)
 	bus_destroy(bus);
 }
 
-Test(bus, synchronize_does_not_wait_for_accesses_that_begin_later)
+static void *synchronize_once(void *arg)
+{
+	bus_synchronize(arg);
+	return NULL;
+}
+
+Test(bus, synchronize_does_not_wait_for_accesses_that_begin_later, .timeout = 30)
 {
 	struct bus *bus = new_bus();
-	struct slow slow = {.go = true};
+	struct slow first = {0}, second = {0};
+	struct reader one = {bus, 0x1000}, two = {bus, 0x2000};
+	pthread_t threads[2], waiter;
 
-	/* Without readers, however often. */
+	cr_assert_eq(bus_add(bus, 0x1000, 1, &slow_ops, &first, "first"), 0);
+	cr_assert_eq(bus_add(bus, 0x2000, 1, &slow_ops, &second, "second"), 0);
+	cr_assert_eq(pthread_create(&threads[0], NULL, read_once, &one), 0);
+	while (atomic_load(&first.inside) != 1)
+		usleep(100);
+	cr_assert_eq(pthread_create(&waiter, NULL, synchronize_once, bus), 0);
+	usleep(50000); /* it waits for the first access by now */
+	cr_assert_eq(pthread_create(&threads[1], NULL, read_once, &two), 0);
+	while (atomic_load(&second.inside) != 1)
+		usleep(100);
+	atomic_store(&first.go, true);
+	cr_assert_eq(pthread_join(waiter, NULL), 0);
+	cr_assert_eq(atomic_load(&first.inside), 2);
+	cr_assert_eq(atomic_load(&second.inside), 1, "the later access was waited for");
+	atomic_store(&second.go, true);
+	cr_assert_eq(pthread_join(threads[0], NULL), 0);
+	cr_assert_eq(pthread_join(threads[1], NULL), 0);
+	bus_destroy(bus);
+}
+
+Test(bus, synchronize_without_readers_returns_at_once)
+{
+	struct bus *bus = new_bus();
+
 	for (int i = 0; i < 1000; i++)
 		bus_synchronize(bus);
-	cr_assert_eq(bus_add(bus, 0, 1, &slow_ops, &slow, "slow"), 0);
-	cr_assert_eq(atomic_load(&slow.inside), 0);
 	bus_destroy(bus);
 }
 
