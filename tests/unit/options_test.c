@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm/base/log.h"
+#include "vmm/config.h"
+#include "vmm/options.h"
+
+static struct vm_config config;
+static char message[1024];
+
+/* Parse a line split at blanks (a quoted blank is written as ~); the message goes to `message`. */
+static int parse(const char *line)
+{
+	char copy[1024], path[] = "/tmp/options_test.XXXXXX";
+	char *argv[64] = {(char *)"run"};
+	int argc = 1, fd, r;
+	ssize_t n;
+
+	vm_config_destroy(&config);
+	cr_assert_eq(vm_config_init(&config), 0);
+	snprintf(copy, sizeof(copy), "%s", line);
+	for (char *word = strtok(copy, " "); word != NULL; word = strtok(NULL, " ")) {
+		for (char *c = word; *c != '\0'; c++)
+			*c = *c == '~' ? ' ' : *c;
+		argv[argc++] = word;
+	}
+	fd = mkstemp(path);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(log_open(path, LOG_LEVEL_WARN), 0);
+	r = options_parse_run(argc, argv, &config);
+	n = pread(fd, message, sizeof(message) - 1, 0);
+	message[n > 0 ? n : 0] = '\0';
+	log_open(NULL, LOG_LEVEL_WARN);
+	close(fd);
+	unlink(path);
+	return r;
+}
+
+static void end(void)
+{
+	vm_config_destroy(&config);
+}
+
+TestSuite(options, .fini = end);
+
+Test(options, defaults_are_a_small_machine)
+{
+	cr_assert_eq(parse("--kernel k"), 0);
+	cr_assert_str_eq(config.kernel, "k");
+	cr_assert_str_eq(config.cmdline, "");
+	cr_assert_eq(config.cpus, 1);
+	cr_assert_eq(config.memory, 512ull << 20);
+	cr_assert_eq(config.huge_page, 0);
+	cr_assert_not(config.prefault);
+	cr_assert_eq(config.serial, VM_SERIAL_STDIO);
+	cr_assert_eq(config.iommufd, -1);
+	cr_assert_eq(config.unplug_timeout_s, 30);
+	cr_assert_eq(config.on_reset, VM_ON_RESET_EXIT);
+	cr_assert_eq(config.vfio_count, 0);
+	cr_assert_str_empty(message);
+}
+
+Test(options, everything_at_once)
+{
+	cr_assert_eq(
+		parse("--kernel=/boot/vmlinux --initrd a --initrd b --cmdline console=ttyS0~quiet "
+		      "--cpus 4 --memory 4G,hugepages=2M,prefault --disk path=d0 "
+		      "--disk d1,readonly --net tap=tap0 --net tap1,mac=52:54:00:12:34:56 "
+		      "--serial file=/tmp/out --vfio 0000:01:00.0,id=nvme0,addr=05,p2p=off "
+		      "--vfio fd=9,rom=off --iommufd fd=8 --migratable --unplug-timeout 5 "
+		      "--on-reset reboot -vv --log-file log"),
+		0, "%s", message);
+	cr_assert_str_eq(config.kernel, "/boot/vmlinux");
+	cr_assert_eq(config.initrd_count, 2);
+	cr_assert_str_eq(config.initrds[1], "b");
+	cr_assert_str_eq(config.cmdline, "console=ttyS0 quiet");
+	cr_assert_eq(config.cpus, 4);
+	cr_assert_eq(config.memory, 4ull << 30);
+	cr_assert_eq(config.huge_page, 2ull << 20);
+	cr_assert(config.prefault);
+	cr_assert_eq(config.disk_count, 2);
+	cr_assert_str_eq(config.disks[0].path, "d0");
+	cr_assert_not(config.disks[0].readonly);
+	cr_assert_str_eq(config.disks[1].path, "d1");
+	cr_assert(config.disks[1].readonly);
+	cr_assert_eq(config.net_count, 2);
+	cr_assert_str_eq(config.nets[1].tap, "tap1");
+	cr_assert(config.nets[1].has_mac);
+	cr_assert_arr_eq(config.nets[1].mac, "\x52\x54\x00\x12\x34\x56", 6);
+	cr_assert_not(config.nets[0].has_mac);
+	cr_assert_eq(config.serial, VM_SERIAL_FILE);
+	cr_assert_str_eq(config.serial_path, "/tmp/out");
+	cr_assert_eq(config.vfio_count, 2);
+	cr_assert_str_eq(config.vfio[0].name, "0000:01:00.0");
+	cr_assert_str_eq(config.vfio[0].id, "nvme0");
+	cr_assert_eq(config.vfio[0].slot, 5);
+	cr_assert_eq(config.vfio[0].p2p, VFIO_P2P_OFF);
+	cr_assert_eq(config.vfio[0].fd, -1);
+	cr_assert_eq(config.vfio[1].fd, 9);
+	cr_assert_str_eq(config.vfio[1].name, "fd=9");
+	cr_assert_eq(config.vfio[1].slot, -1);
+	cr_assert_eq(config.vfio[1].rom, VFIO_ROM_OFF);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(config.vfio[i].unplug_timeout_s, 5);
+		cr_assert(config.vfio[i].migratable);
+	}
+	cr_assert_eq(config.iommufd, 8);
+	cr_assert_eq(config.on_reset, VM_ON_RESET_REBOOT);
+	cr_assert_eq(config.verbosity, 2);
+	cr_assert_str_eq(config.log_file, "log");
+}
+
+Test(options, every_form_of_a_device_name_is_taken)
+{
+	static const char *const names[] = {
+		"0000:01:00.0",
+		"01:00.0",
+		"/sys/bus/pci/devices/0000:01:00.0",
+		"/dev/vfio/devices/vfio0",
+		"fd=3",
+	};
+	char line[128];
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(line, sizeof(line), "--kernel k --vfio %s,id=x", names[i]);
+		cr_assert_eq(parse(line), 0, "%s", message);
+		cr_assert_str_eq(config.vfio[0].name, names[i]);
+		snprintf(line, sizeof(line), "--kernel k --vfio device=%s", names[i]);
+		cr_assert_eq(parse(line), 0, "%s", message);
+		cr_assert_str_eq(config.vfio[0].name, names[i]);
+	}
+}
+
+Test(options, every_key_of_vfio)
+{
+	cr_assert_eq(parse("--kernel k --vfio 01:00.0,token=00112233-4455-6677-8899-aAbBcCdDeEfF,"
+			   "p2p,rom=/r.bin,vendor-id=0x8086,device-id=0x10c9,"
+			   "subsystem-vendor-id=1,subsystem-id=0xffff,on-error=stop,addr=1f.0"),
+		     0, "%s", message);
+	cr_assert(config.vfio[0].has_token);
+	cr_assert_arr_eq(config.vfio[0].token,
+			 "\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff", 16);
+	cr_assert_eq(config.vfio[0].p2p, VFIO_P2P_ON);
+	cr_assert_eq(config.vfio[0].rom, VFIO_ROM_FILE);
+	cr_assert_str_eq(config.vfio[0].rom_file, "/r.bin");
+	cr_assert_eq(config.vfio[0].vendor_id, 0x8086);
+	cr_assert_eq(config.vfio[0].device_id, 0x10c9);
+	cr_assert_eq(config.vfio[0].subsystem_vendor_id, 1);
+	cr_assert_eq(config.vfio[0].subsystem_id, 0xffff);
+	cr_assert(config.vfio[0].stop_on_error);
+	cr_assert_eq(config.vfio[0].slot, 0x1f);
+}
+
+Test(options, later_values_replace_earlier_ones)
+{
+	cr_assert_eq(parse("--kernel a --kernel b --memory 1G,prefault --memory size=64M "
+			   "--serial file=x --serial none --cpus 2 --cpus 3"),
+		     0);
+	cr_assert_str_eq(config.kernel, "b");
+	cr_assert_eq(config.memory, 64ull << 20);
+	cr_assert_eq(config.serial, VM_SERIAL_NONE);
+	cr_assert_null(config.serial_path);
+	cr_assert_eq(config.cpus, 3);
+}
+
+Test(options, sizes)
+{
+	static const struct {
+		const char *text;
+		uint64_t size;
+	} good[] = {{"65536K", 64ull << 20},
+		    {"64m", 64ull << 20},
+		    {"1t", 1ull << 40},
+		    {"67108864", 64ull << 20}};
+	char line[64];
+
+	for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		snprintf(line, sizeof(line), "--kernel k --memory %s", good[i].text);
+		cr_assert_eq(parse(line), 0, "%s", message);
+		cr_assert_eq(config.memory, good[i].size);
+	}
+}
+
+Test(options, help_is_asked_for)
+{
+	cr_assert_eq(parse("--help"), 1);
+	cr_assert_eq(parse("--kernel k --help --nonsense"), 1);
+}
+
+/* What is refused, and what the message must name. */
+static const struct {
+	const char *line;
+	const char *named;
+} refused[] = {
+	{"", "--kernel"},
+	{"--kernel", "--kernel needs a value"},
+	{"--kernel k --frobnicate", "--frobnicate"},
+	{"--kernel k -x", "-x"},
+	{"--kernel k stray", "stray"},
+	{"--kernel k --migratable=yes", "--migratable=yes"},
+	{"--kernel k --cpus 0", "--cpus 0"},
+	{"--kernel k --cpus 100000", "--cpus 100000"},
+	{"--kernel k --cpus 300", "--cpus 300"},
+	{"--kernel k --cpus -1", "--cpus -1"},
+	{"--kernel k --cpus 2x", "--cpus 2x"},
+	{"--kernel k --memory 1M", "--memory"},
+	{"--kernel k --memory 64Q", "--memory 64Q: size"},
+	{"--kernel k --memory 64MB", "--memory 64MB: size"},
+	{"--kernel k --memory -64M", "--memory -64M: size"},
+	{"--kernel k --memory 99999999999999999999", "size"},
+	{"--kernel k --memory 18446744073709551615T", "size"},
+	{"--kernel k --memory 64M,hugepages=4M", "hugepages takes 2M or 1G, not 4M"},
+	{"--kernel k --memory 64M,hugepages", "hugepages takes 2M or 1G"},
+	{"--kernel k --memory 63M,hugepages=2M", "2M huge pages"},
+	{"--kernel k --memory 2097153", "4K pages"},
+	{"--kernel k --memory 64M,prefault=maybe", "prefault takes on or off, not maybe"},
+	{"--kernel k --memory 64M,nodes=2", "unknown key \"nodes=2\"; allowed are size, hugepages"},
+	{"--kernel k --disk readonly", "path= is missing"},
+	{"--kernel k --disk path=", "path takes a value"},
+	{"--kernel k --disk d,cache=none", "allowed are path, readonly"},
+	{"--kernel k --disk d --disk d", "--disk d: named twice"},
+	{"--kernel k --net mac=52:54:00:12:34:56", "tap= is missing"},
+	{"--kernel k --net tap0,mac=52:54:00:12:34", "mac takes"},
+	{"--kernel k --net tap0,mac=52-54-00-12-34-56", "mac takes"},
+	{"--kernel k --net tap0,mac=01:54:00:12:34:56", "mac takes"},
+	{"--kernel k --net tap0,mac=g2:54:00:12:34:56", "mac takes"},
+	{"--kernel k --net interface-with-long-name", "up to 15"},
+	{"--kernel k --net tap0 --net tap0", "--net tap0: named twice"},
+	{"--kernel k --serial telnet", "--serial telnet"},
+	{"--kernel k --serial file=", "--serial file="},
+	{"--kernel k --vfio id=x", "the device is missing"},
+	{"--kernel k --vfio 01:00.0,02:00.0", "unknown key \"02:00.0\"; allowed are device, id"},
+	{"--kernel k --vfio 01:00.0,device=02:00.0", "second device"},
+	{"--kernel k --vfio fd=x", "fd takes"},
+	{"--kernel k --vfio fd=-1", "fd takes"},
+	{"--kernel k --vfio 01:00.0,addr=0", "addr takes"},
+	{"--kernel k --vfio 01:00.0,addr=20", "addr takes"},
+	{"--kernel k --vfio 01:00.0,addr=5.1", "addr takes"},
+	{"--kernel k --vfio 01:00.0,addr", "addr takes"},
+	{"--kernel k --vfio 01:00.0,token=0011", "token takes a UUID"},
+	{"--kernel k --vfio 01:00.0,p2p=maybe", "p2p takes auto, on or off, not maybe"},
+	{"--kernel k --vfio 01:00.0,rom=", "rom takes"},
+	{"--kernel k --vfio 01:00.0,vendor-id=0x10000", "vendor-id takes"},
+	{"--kernel k --vfio 01:00.0,device-id=xyz", "device-id takes"},
+	{"--kernel k --vfio 01:00.0,on-error=die", "on-error takes report or stop"},
+	{"--kernel k --vfio 01:00.0,on-error", "on-error takes report or stop"},
+	{"--kernel k --vfio 01:00.0 --vfio 01:00.0", "--vfio 01:00.0: named twice"},
+	{"--kernel k --vfio 01:00.0,id=a --vfio 02:00.0,id=a", "id=a is already"},
+	{"--kernel k --vfio 01:00.0,addr=5 --vfio 02:00.0,addr=05", "addr=05 is already"},
+	{"--kernel k --iommufd 3", "--iommufd 3"},
+	{"--kernel k --iommufd fd=", "--iommufd fd="},
+	{"--kernel k --unplug-timeout never", "--unplug-timeout never"},
+	{"--kernel k --unplug-timeout 86401", "--unplug-timeout 86401"},
+	{"--kernel k --on-reset halt", "--on-reset halt"},
+};
+
+Test(options, what_is_wrong_is_refused_by_name)
+{
+	for (unsigned i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		const char *newline;
+
+		cr_expect_eq(parse(refused[i].line), -EINVAL, "taken: %s", refused[i].line);
+		cr_expect(strstr(message, refused[i].named) != NULL, "%s: said: %s",
+			  refused[i].line, message);
+		newline = strchr(message, '\n');
+		cr_expect(newline != NULL && newline[1] == '\0', "%s: not one line: %s",
+			  refused[i].line, message);
+	}
+}
+
+Test(options, two_read_only_disks_may_share_a_file)
+{
+	cr_assert_eq(parse("--kernel k --disk d,readonly --disk d,readonly=on"), 0);
+	cr_assert_eq(parse("--kernel k --disk d,readonly --disk d,readonly=off"), -EINVAL);
+}

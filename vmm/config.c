@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arch.h"
+#include "vmm/base/log.h"
+
+#define DEFAULT_MEMORY           (512ull << 20)
+#define DEFAULT_UNPLUG_TIMEOUT_S 30
+#define LEAST_MEMORY             (2ull << 20)
+
+int vm_config_init(struct vm_config *config)
+{
+	*config = (struct vm_config){
+		.cmdline = strdup(""),
+		.cpus = 1,
+		.memory = DEFAULT_MEMORY,
+		.serial = VM_SERIAL_STDIO,
+		.iommufd = -1,
+		.unplug_timeout_s = DEFAULT_UNPLUG_TIMEOUT_S,
+		.on_reset = VM_ON_RESET_EXIT,
+	};
+	return config->cmdline == NULL ? -ENOMEM : 0;
+}
+
+void vm_config_destroy(struct vm_config *config)
+{
+	for (unsigned i = 0; i < config->initrd_count; i++)
+		free(config->initrds[i]);
+	for (unsigned i = 0; i < config->disk_count; i++)
+		free(config->disks[i].path);
+	for (unsigned i = 0; i < config->net_count; i++)
+		free(config->nets[i].tap);
+	for (unsigned i = 0; i < config->vfio_count; i++) {
+		free((char *)config->vfio[i].name);
+		free((char *)config->vfio[i].id);
+		free((char *)config->vfio[i].rom_file);
+	}
+	free(config->initrds);
+	free(config->disks);
+	free(config->nets);
+	free(config->vfio);
+	free(config->kernel);
+	free(config->cmdline);
+	free(config->serial_path);
+	free(config->log_file);
+	*config = (struct vm_config){.iommufd = -1};
+}
+
+static int check_memory(const struct vm_config *config)
+{
+	uint64_t page = config->huge_page ? config->huge_page : 4096;
+
+	if (config->memory < LEAST_MEMORY) {
+		log_error("--memory: at least 2M is needed");
+		return -EINVAL;
+	}
+	if (config->memory % page != 0) {
+		log_error("--memory: the size is no multiple of %s",
+			  config->huge_page == 0            ? "4K pages"
+			  : config->huge_page == 2ull << 20 ? "2M huge pages"
+							    : "1G huge pages");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+static int check_vfio(const struct vm_config *config)
+{
+	for (unsigned i = 0; i < config->vfio_count; i++) {
+		const struct vfio_config *a = &config->vfio[i];
+
+		for (unsigned j = 0; j < i; j++) {
+			const struct vfio_config *b = &config->vfio[j];
+
+			if (strcmp(a->name, b->name) == 0) {
+				log_error("--vfio %s: named twice; a device can be passed through "
+					  "once",
+					  a->name);
+				return -EINVAL;
+			}
+			if (same_text(a->id, b->id)) {
+				log_error("--vfio %s: id=%s is already the id of %s", a->name,
+					  a->id, b->name);
+				return -EINVAL;
+			}
+			if (a->slot >= 0 && a->slot == b->slot) {
+				log_error("--vfio %s: addr=%02x is already the slot of %s", a->name,
+					  (unsigned)a->slot, b->name);
+				return -EINVAL;
+			}
+		}
+	}
+	return 0;
+}
+
+int vm_config_check(const struct vm_config *config)
+{
+	int r;
+
+	if (config->kernel == NULL) {
+		log_error("--kernel is missing: name a vmlinux or bzImage to boot");
+		return -EINVAL;
+	}
+	if (config->cpus == 0 || config->cpus > arch_max_cpus) {
+		log_error("--cpus %u: 1 to %u are possible", config->cpus, arch_max_cpus);
+		return -EINVAL;
+	}
+	r = check_memory(config);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < config->disk_count; i++) {
+		for (unsigned j = 0; j < i; j++) {
+			if (strcmp(config->disks[i].path, config->disks[j].path) == 0 &&
+			    !(config->disks[i].readonly && config->disks[j].readonly)) {
+				log_error("--disk %s: named twice; two disks would write over each "
+					  "other (readonly on both allows it)",
+					  config->disks[i].path);
+				return -EINVAL;
+			}
+		}
+	}
+	for (unsigned i = 0; i < config->net_count; i++) {
+		for (unsigned j = 0; j < i; j++) {
+			if (strcmp(config->nets[i].tap, config->nets[j].tap) == 0) {
+				log_error("--net %s: named twice", config->nets[i].tap);
+				return -EINVAL;
+			}
+		}
+	}
+	return check_vfio(config);
+}
