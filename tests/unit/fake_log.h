@@ -4,6 +4,7 @@
 #define SLUICE_TESTS_FAKE_LOG_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "vmm/base/log.h"
@@ -17,7 +18,7 @@ int log_open(const char *path, enum log_level level)
 	return 0;
 }
 
-int log_enabled(enum log_level level)
+bool log_enabled(enum log_level level)
 {
 	return level <= LOG_LEVEL_WARN;
 }
