@@ -51,10 +51,22 @@ undo:
 	return rc;
 }
 
-int vfio_register_device(struct vfio_device *vdev)
+/* Whole tables or none: what vfio_pci_core_register_device() demands of a driver. */
+static int check_tables(const struct vfio_device *vdev)
 {
 	const struct vfio_migration_ops *mig = vdev->mig_ops;
 	const struct vfio_log_ops *log = vdev->log_ops;
+
+	if (mig && (!mig->migration_set_state || !mig->migration_get_state ||
+		    !mig->migration_get_data_size || !vfio_mig_flags_valid(vdev->migration_flags)))
+		return -EINVAL;
+	if (log && (!log->log_start || !log->log_stop || !log->log_read_and_clear))
+		return -EINVAL;
+	return 0;
+}
+
+int vfio_register_device(struct vfio_device *vdev)
+{
 	int rc;
 
 	if (!vdev->ops->bind_iommufd || !vdev->ops->unbind_iommufd || !vdev->ops->attach_ioas ||
@@ -62,11 +74,9 @@ int vfio_register_device(struct vfio_device *vdev)
 		return -EINVAL;
 	if (!vdev->ops->pasid_attach_ioas != !vdev->ops->pasid_detach_ioas)
 		return -EINVAL;
-	if (mig && (!mig->migration_set_state || !mig->migration_get_state ||
-		    !mig->migration_get_data_size || !vfio_mig_flags_valid(vdev->migration_flags)))
-		return -EINVAL;
-	if (log && (!log->log_start || !log->log_stop || !log->log_read_and_clear))
-		return -EINVAL;
+	rc = check_tables(vdev);
+	if (rc)
+		return rc;
 
 	if (!vdev->dev_set) {
 		rc = vfio_assign_device_set(vdev, NULL, 0);
@@ -273,11 +283,17 @@ static int open_locked(struct vfio_device *vdev, struct iommufd_ctx *ictx)
 	rc = vdev->ops->open_device ? vdev->ops->open_device(vdev) : 0;
 	if (rc)
 		goto unbind;
+	rc = check_tables(vdev);
+	if (rc)
+		goto close_device;
 
 	vdev->open_count = 1;
 	atomic_store_explicit(&vdev->access_granted, true, memory_order_release);
 	return 0;
 
+close_device:
+	if (vdev->ops->close_device)
+		vdev->ops->close_device(vdev);
 unbind:
 	unbind(vdev);
 put_kvm:

@@ -209,7 +209,10 @@ struct vfio_device {
 	char *dev; /* name for messages and sysfs: "0000:01:00.0", "fd=9", a path */
 	const struct vfio_device_ops *ops;
 
-	/* Set by the provider before registration, constant afterwards. */
+	/*
+	 * Set by the provider before registration, or inside ops->open_device by one who learns them
+	 * from the open device (a kernel device answers only when bound); constant while it is open.
+	 */
 	const struct vfio_migration_ops *mig_ops; /* NULL: cannot migrate (-ENOTTY) */
 	const struct vfio_log_ops *log_ops;       /* NULL: no DMA log (-ENOTTY) */
 	uint32_t migration_flags;                 /* VFIO_MIGRATION_* */
@@ -289,9 +292,9 @@ int vfio_assign_device_set(struct vfio_device *vdev, struct vfio_device_sets *se
 unsigned vfio_device_set_open_count(struct vfio_device_set *set);
 
 /*
- * After registration the tables never change. -EINVAL: bind, unbind, attach or detach op missing;
+ * After registration the ops never change. -EINVAL: bind, unbind, attach or detach op missing;
  * mig_ops without all three ops, without VFIO_MIGRATION_STOP_COPY, or with a flag this contract
- * does not know; log_ops without all three ops. -ENOMEM.
+ * does not know; log_ops without all three ops (asked again after open_device). -ENOMEM.
  */
 int vfio_register_device(struct vfio_device *vdev);
 /*

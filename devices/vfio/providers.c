@@ -4,6 +4,9 @@
 
 #include <stddef.h>
 
+#include "devices/vfio/providers/kernel/provider.h"
+
 const struct vfio_provider *const vfio_providers[] = {
+	&vfio_kernel_provider,
 	NULL,
 };

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attaching a device to an address space: which page table, and the way back when it fails. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/vfio/providers/kernel/kernel.h"
+#include "vmm/base/log.h"
+
+static int ioctl_attach(struct kernel_device *kd, uint32_t pt_id)
+{
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach),
+		.pt_id = pt_id,
+	};
+
+	return kernel_ioctl(kd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
+}
+
+static void ioctl_detach(struct kernel_device *kd)
+{
+	struct vfio_device_detach_iommufd_pt detach = {.argsz = sizeof(detach)};
+	const int rc = kernel_ioctl(kd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
+
+	if (rc)
+		log_error("vfio %s: cannot be detached from the guest's memory: %s", kd->name,
+			  strerror(-rc));
+}
+
+static int hwpt_create(struct kernel_device *kd, struct kernel_ioas *space, uint32_t flags,
+		       struct kernel_hwpt **out)
+{
+	struct iommu_hwpt_alloc alloc = {
+		.size = sizeof(alloc),
+		.flags = flags,
+		.dev_id = kd->vdev.iommufd_devid,
+		.pt_id = space->id,
+		.data_type = IOMMU_HWPT_DATA_NONE,
+	};
+	struct kernel_hwpt *hwpt = calloc(1, sizeof(*hwpt));
+	int rc;
+
+	if (!hwpt)
+		return -ENOMEM;
+	rc = kernel_iommufd_ioctl(space->iommufd, IOMMU_HWPT_ALLOC, &alloc);
+	if (rc < 0) {
+		free(hwpt);
+		return rc;
+	}
+	hwpt->id = alloc.out_hwpt_id;
+	hwpt->flags = flags;
+	hwpt->users = 1;
+	hwpt->next = space->hwpts;
+	space->hwpts = hwpt;
+	*out = hwpt;
+	return 0;
+}
+
+/* One user less; the last one takes the table along. */
+static void hwpt_put(struct kernel_ioas *space, struct kernel_hwpt *hwpt)
+{
+	struct iommu_destroy destroy = {.size = sizeof(destroy)};
+	struct kernel_hwpt **link = &space->hwpts;
+	int rc;
+
+	if (!hwpt || --hwpt->users)
+		return;
+	destroy.id = hwpt->id;
+	rc = kernel_iommufd_ioctl(space->iommufd, IOMMU_DESTROY, &destroy);
+	if (rc)
+		log_error("vfio: page table %u stays in the kernel: %s", hwpt->id, strerror(-rc));
+	while (*link != hwpt)
+		link = &(*link)->next;
+	*link = hwpt->next;
+	free(hwpt);
+}
+
+/*
+ * Attach to a table with @flags: one that is there, or a new one. -EINVAL is the kernel's word for a
+ * table that does not fit the IOMMU of this device, so the next is tried. @failed counts attaches
+ * that did not work. The caller gets a reference to the table.
+ */
+static int attach_explicit(struct kernel_device *kd, struct kernel_ioas *space, uint32_t flags,
+			   struct kernel_hwpt **out, unsigned *failed)
+{
+	struct kernel_hwpt *hwpt;
+	int rc;
+
+	for (hwpt = space->hwpts; hwpt; hwpt = hwpt->next) {
+		if (hwpt->flags != flags)
+			continue;
+		rc = ioctl_attach(kd, hwpt->id);
+		if (!rc) {
+			hwpt->users++;
+			*out = hwpt;
+			return 0;
+		}
+		++*failed;
+		if (rc != -EINVAL)
+			return rc;
+	}
+
+	rc = hwpt_create(kd, space, flags, &hwpt);
+	if (rc)
+		return rc;
+	rc = ioctl_attach(kd, hwpt->id);
+	if (rc) {
+		++*failed;
+		hwpt_put(space, hwpt);
+		return rc;
+	}
+	*out = hwpt;
+	return 0;
+}
+
+/* Attach to the best table that can be had; *@out NULL: the kernel's own choice for the space. */
+static int attach_best(struct kernel_device *kd, struct kernel_ioas *space,
+		       struct kernel_hwpt **out, unsigned *failed)
+{
+	const struct hwpt_need need = {
+		.emulated = kd->vdev.iommufd_kind == VFIO_IOMMUFD_EMULATED,
+		.capabilities = kd->capabilities,
+		.max_pasid_log2 = kd->max_pasid_log2,
+		.migratable = kd->migratable,
+	};
+	const struct hwpt_choice choice = hwpt_choose(&need);
+	int rc = -EINVAL;
+
+	*out = NULL;
+	if (choice.small_pages && !space->mirrored)
+		kernel_space_small_pages(space);
+
+	for (size_t i = 0; i < choice.count; i++) {
+		const struct hwpt_candidate *candidate = &choice.candidates[i];
+
+		if (candidate->automatic) {
+			rc = ioctl_attach(kd, space->id);
+			*failed += rc != 0;
+		} else {
+			rc = attach_explicit(kd, space, candidate->flags, out, failed);
+		}
+		/* What the IOMMU cannot do after all, or not together, leaves the next candidate. */
+		if (rc != -EOPNOTSUPP && rc != -EINVAL)
+			return rc;
+	}
+	return rc;
+}
+
+/*
+ * A failed replacement within one IOAS makes the kernel forget the addresses that the device
+ * reserves (drivers/iommu/iommufd/device.c, err_unresv of iommufd_device_do_replace), the MSI window
+ * among them. Detaching and attaching again makes it learn them; IOVA ranges are never cached here.
+ */
+static int attach_again(struct kernel_device *kd, const struct kernel_ioas *space,
+			const struct kernel_hwpt *hwpt)
+{
+	ioctl_detach(kd);
+	return ioctl_attach(kd, hwpt ? hwpt->id : space->id);
+}
+
+/* The device has no attachment any more, if it had one. */
+static void forget(struct kernel_device *kd)
+{
+	if (!kd->space)
+		return;
+	hwpt_put(kd->space, kd->hwpt);
+	kernel_space_put(kd->space);
+	kd->hwpt = NULL;
+	kd->space = NULL;
+	kd->vdev.iommufd_attached = false;
+}
+
+/* After a failure: what the device was attached to, or nothing. */
+static void fall_back(struct kernel_device *kd)
+{
+	int rc;
+
+	if (!kd->space) {
+		ioctl_detach(kd);
+		return;
+	}
+	rc = attach_again(kd, kd->space, kd->hwpt);
+	if (rc) {
+		log_error("vfio %s: lost its attachment to the guest's memory: %s", kd->name,
+			  strerror(-rc));
+		forget(kd);
+	}
+}
+
+static int attach_locked(struct kernel_device *kd, struct ioas *ioas)
+{
+	struct kernel_ioas *space;
+	struct kernel_hwpt *hwpt;
+	unsigned failed = 0;
+	int rc;
+
+	rc = kernel_space_get(kd->iommufd, ioas, &space);
+	if (rc) {
+		log_error("vfio %s: no address space from /dev/iommu: %s", kd->name, strerror(-rc));
+		return rc;
+	}
+
+	rc = attach_best(kd, space, &hwpt, &failed);
+	if (!rc && failed && kd->space)
+		rc = attach_again(kd, space, hwpt);
+	if (rc) {
+		kernel_explain_attach(kd, space, rc);
+		if (kd->space && failed)
+			fall_back(kd);
+		goto put_space;
+	}
+
+	/* What is mapped becomes visible to the device; the first device brings all of it in. */
+	rc = kernel_space_mirror(space);
+	if (rc) {
+		fall_back(kd);
+		goto put_space;
+	}
+
+	if (kd->space) {
+		hwpt_put(kd->space, kd->hwpt);
+		kernel_space_put(kd->space);
+	}
+	kd->space = space;
+	kd->hwpt = hwpt;
+	return 0;
+
+put_space:
+	hwpt_put(space, hwpt);
+	kernel_space_put(space);
+	return rc;
+}
+
+int kernel_attach_ioas(struct vfio_device *vdev, uint32_t *pt_id)
+{
+	struct kernel_device *kd = kernel_device(vdev);
+	struct ioas *ioas = ioas_find(kd->iommufd->ictx, *pt_id);
+	int rc;
+
+	/* The ids are those of our own spaces; page tables of the kernel stay inside the provider. */
+	if (!ioas)
+		return -ENOENT;
+	pthread_mutex_lock(&kd->iommufd->lock);
+	rc = attach_locked(kd, ioas);
+	pthread_mutex_unlock(&kd->iommufd->lock);
+	return rc;
+}
+
+void kernel_detach_ioas(struct vfio_device *vdev)
+{
+	struct kernel_device *kd = kernel_device(vdev);
+
+	pthread_mutex_lock(&kd->iommufd->lock);
+	ioctl_detach(kd);
+	forget(kd);
+	pthread_mutex_unlock(&kd->iommufd->lock);
+}

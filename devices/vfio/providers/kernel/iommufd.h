@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * /dev/iommu of one VM. Each address space of the VM (struct ioas) that a kernel device is attached to
+ * has a mirror in the kernel: RAM is mapped into it once, for all devices.
+ */
+#ifndef SLUICE_VFIO_KERNEL_IOMMUFD_H
+#define SLUICE_VFIO_KERNEL_IOMMUFD_H
+
+struct iommufd_ctx;
+struct kernel_calls;
+struct kernel_iommufd;
+
+/*
+ * Open /dev/iommu, or take over the descriptor @fd (>= 0) of it. @calls NULL: those of the host.
+ * Prints why not: -ENOENT the kernel lacks iommufd, -EACCES, -EPERM permission, -ENOTTY @fd is
+ * something else, -ENOMEM.
+ */
+int kernel_iommufd_create(struct iommufd_ctx *ictx, int fd, const struct kernel_calls *calls,
+			  struct kernel_iommufd **out);
+/* All its devices are closed. NULL is allowed. */
+void kernel_iommufd_destroy(struct kernel_iommufd *iommufd);
+
+#endif
