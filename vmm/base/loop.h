@@ -15,23 +15,29 @@ struct loop_source;
 typedef void (*loop_fd_fn)(void *ctx, uint32_t events);
 typedef void (*loop_fn)(void *ctx);
 
-/* Returns 0 or -errno of epoll_create1/eventfd. */
+/*
+ * Returns 0 or -errno of epoll_create1/eventfd. Destroy when no thread runs it or calls into it:
+ * sources that are left are freed, posts that are left are dropped.
+ */
 int loop_create(struct loop **out);
 void loop_destroy(struct loop *loop);
 
 /*
- * Watch @fd (level-triggered) for @events; the descriptor stays the caller's. The source belongs to
- * the loop until loop_remove(). Any thread may call. Errors: -ENOMEM, -errno of epoll_ctl.
+ * Watch @fd (level-triggered) for @events; the descriptor stays the caller's, and stays open until
+ * loop_remove(). The source belongs to the loop until then. @out is set before the first callback.
+ * Any thread may call. Errors: -ENOMEM, -errno of epoll_ctl: -EPERM for files that are always ready
+ * (regular files, /dev/null), -EEXIST for a descriptor that has a source.
  */
 int loop_add_fd(struct loop *loop, int fd, uint32_t events, loop_fd_fn fn, void *ctx,
 		struct loop_source **out);
 
-/* Change the events of a descriptor source (0 pauses it). */
+/* Change the events of a descriptor source. 0 pauses it: not even EPOLLHUP and EPOLLERR are told. */
 int loop_set_events(struct loop *loop, struct loop_source *source, uint32_t events);
 
 /*
- * A timer source: disarmed at first. loop_timer_set() arms it to fire once, @delay_ns from now, or
- * disarms it with 0.
+ * A timer source: disarmed at first. loop_timer_set() arms it to fire once, @delay_ns from now
+ * (monotonic clock), or disarms it with 0. On the loop thread a callback that was due but has not
+ * begun does not run after it was disarmed.
  */
 int loop_add_timer(struct loop *loop, loop_fn fn, void *ctx, struct loop_source **out);
 int loop_timer_set(struct loop *loop, struct loop_source *timer, uint64_t delay_ns);
@@ -46,7 +52,11 @@ void loop_remove(struct loop *loop, struct loop_source *source);
 /* Run @fn(@ctx) on the loop thread, in the order posted. Any thread. Returns 0 or -ENOMEM. */
 int loop_post(struct loop *loop, loop_fn fn, void *ctx);
 
-/* Serve until loop_stop(); returns 0 or -errno of epoll_wait. */
+/*
+ * Serve until loop_stop(); returns 0 or -errno of epoll_wait, -EBUSY when a thread runs it already.
+ * A stop that comes before the run ends it at once. loop_stop() is for any thread, and for signal
+ * handlers.
+ */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
