@@ -340,6 +340,29 @@ int host_open_output(const char *path, bool append)
 	return open_path(path, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC), 0644);
 }
 
+int host_make_directory(const char *path)
+{
+	char part[PATH_MAX];
+	size_t length = strlen(path);
+
+	if (length >= sizeof(part))
+		return -ENAMETOOLONG;
+	for (size_t i = 1; i <= length; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (mkdir(part, 0755) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return 0;
+}
+
+int host_remove(const char *path)
+{
+	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 /* What direct I/O must be aligned to: the kernel says so since 6.1, else the common upper bound. */
 static uint32_t direct_alignment(int fd, const struct stat *st)
 {

@@ -81,6 +81,11 @@ int host_open_file(const char *path, uint64_t *size);
 /* A file to write text into: made when absent, emptied unless @append. */
 int host_open_output(const char *path, bool append);
 
+/* A directory with its parents, 0755; 0 when it is there already. */
+int host_make_directory(const char *path);
+/* Remove a file; 0 when there is none. */
+int host_remove(const char *path);
+
 #define HOST_DISK_READONLY (1u << 0)
 #define HOST_DISK_DIRECT   (1u << 1) /* past the page cache, where the file system can */
 
