@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio/check/check.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "devices/vfio/check/options.h"
+#include "devices/vfio/check/print.h"
+#include "vmm/base/log.h"
+
+static const char help[] =
+	"usage: sluice check DEV[,token=UUID] [OPTION]...\n"
+	"\n"
+	"Say what stands between a device and a guest, and what to type to mend it. Exit status "
+	"0:\n"
+	"a launch will work; 1: it will not; 2: wrong arguments.\n"
+	"\n"
+	"DEV is 0000:01:00.0, 01:00.0, a path in /sys, /dev/vfio/devices/vfioN, or fd=N.\n"
+	"\n"
+	"  -v, --verbose          show what is fine, too\n"
+	"  --json                 for programs; see docs/check.md\n"
+	"  --memory SIZE[,hugepages=2M|1G]\n"
+	"                         memory of the guest, as for `sluice run` (512M)\n"
+	"  --iommufd fd=N         an open descriptor of /dev/iommu, as for `sluice run`\n"
+	"  --no-open              do not open the device. Without it a device that is with "
+	"vfio-pci,\n"
+	"                         in nobody's hands and free of obstacles is opened and closed "
+	"again,\n"
+	"                         which resets it, to learn what only it can tell\n"
+	"  --no-color             no colors on a terminal either\n"
+	"\n"
+	"Example:\n"
+	"\n"
+	"  sluice check 01:00.0 --memory 4G\n";
+
+static int run(struct check_arena *arena, const struct check_options *options)
+{
+	struct check_report report;
+	struct check_facts facts;
+	int ret;
+
+	ret = check_gather(arena, &options->request, &facts);
+	if (ret == 0)
+		ret = check_judge(arena, &facts, &report);
+	if (ret == 0 && facts.rehearse && report.obstacles == 0) {
+		check_rehearse(&options->request, &facts);
+		ret = check_judge(arena, &facts, &report);
+	}
+	if (ret < 0)
+		return ret;
+	if (options->json) {
+		ret = check_json_write(stdout, check_json(&facts, &report));
+		if (ret < 0)
+			return ret;
+	} else {
+		const struct check_style style = {
+			.verbose = options->verbose,
+			.color = check_use_color(stdout, options->no_color),
+			.width = check_width(stdout),
+		};
+
+		check_print(stdout, &facts, &report, &style);
+	}
+	return report.obstacles ? 1 : 0;
+}
+
+int check_main(int argc, char **argv)
+{
+	struct check_options options;
+	struct check_arena *arena;
+	int ret;
+
+	ret = check_options_parse(argc, argv,
+				  CHECK_TAKES_JSON | CHECK_TAKES_VERBOSE | CHECK_TAKES_LAUNCH |
+					  CHECK_TAKES_DEVICE | CHECK_TAKES_COLOR,
+				  &options);
+	if (ret < 0)
+		return 2;
+	if (options.help) {
+		fputs(help, stdout);
+		return 0;
+	}
+	arena = check_arena_create();
+	ret = arena ? run(arena, &options) : -ENOMEM;
+	check_arena_destroy(arena);
+	if (ret == -ENOMEM)
+		log_error("out of memory");
+	else if (ret < 0 || fflush(stdout) == EOF)
+		log_error("standard output does not take what is written");
+	return ret < 0 ? 1 : ret;
+}
