@@ -32,7 +32,7 @@ static struct fake_area fake_areas[3];
 static unsigned fake_pins;
 static unsigned fake_pins_most;
 
-static struct ioas *fake_ioas(void)
+static inline struct ioas *fake_ioas(void)
 {
 	static const struct fake_area layout[3] = {
 		{RAM_LOW, RAM_LOW_SIZE, NULL, IOAS_READ | IOAS_WRITE},
@@ -53,7 +53,7 @@ static struct ioas *fake_ioas(void)
 	return (struct ioas *)fake_areas;
 }
 
-static struct fake_area *fake_find(uint64_t iova, uint32_t rights)
+static inline struct fake_area *fake_find(uint64_t iova, uint32_t rights)
 {
 	for (unsigned i = 0; i < 3; i++)
 		if (iova >= fake_areas[i].iova && iova - fake_areas[i].iova < fake_areas[i].size)
@@ -62,7 +62,7 @@ static struct fake_area *fake_find(uint64_t iova, uint32_t rights)
 }
 
 /* The test's own view of guest memory. */
-static void *guest(uint64_t iova)
+static inline void *guest(uint64_t iova)
 {
 	struct fake_area *area = fake_find(iova, IOAS_READ);
 
@@ -99,8 +99,8 @@ void ioas_unpin(struct ioas *ioas, uint64_t iova, size_t length, bool write)
 	fake_pins--;
 }
 
-static int fake_copy(struct ioas *ioas, uint64_t iova, uint8_t *to, const uint8_t *from,
-		     size_t length)
+static inline int fake_copy(struct ioas *ioas, uint64_t iova, uint8_t *to, const uint8_t *from,
+			    size_t length)
 {
 	while (length > 0) {
 		size_t step = length;

@@ -50,7 +50,7 @@ void loop_destroy(struct loop *loop)
 	free(loop);
 }
 
-static int fake_loop_new(struct loop *loop, struct loop_source **out)
+static inline int fake_loop_new(struct loop *loop, struct loop_source **out)
 {
 	for (unsigned i = 0; i < FAKE_LOOP_SOURCES; i++) {
 		if (loop->sources[i].used)
@@ -138,7 +138,7 @@ void loop_stop(struct loop *loop)
 }
 
 /* Let @ns pass and serve each source that is ready once. Returns how many callbacks ran. */
-static unsigned fake_loop_step(struct loop *loop, uint64_t ns)
+static inline unsigned fake_loop_step(struct loop *loop, uint64_t ns)
 {
 	unsigned ran = 0;
 
@@ -167,7 +167,7 @@ static unsigned fake_loop_step(struct loop *loop, uint64_t ns)
 }
 
 /* How many sources are registered: all must be gone at the end of a device. */
-static unsigned fake_loop_sources(const struct loop *loop)
+static inline unsigned fake_loop_sources(const struct loop *loop)
 {
 	unsigned count = 0;
 

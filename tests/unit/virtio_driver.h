@@ -131,52 +131,52 @@ void pci_intx_set(struct pci_function *fn, unsigned pin, int level)
 
 /* Access to configuration space and the BAR. */
 
-static uint32_t config_in(uint32_t offset, unsigned size)
+static inline uint32_t config_in(uint32_t offset, unsigned size)
 {
 	return machine.fn->ops->config_read(machine.fn, offset, size);
 }
 
-static void config_out(uint32_t offset, uint32_t value, unsigned size)
+static inline void config_out(uint32_t offset, uint32_t value, unsigned size)
 {
 	machine.fn->ops->config_write(machine.fn, offset, value, size);
 }
 
-static uint64_t bar_in(uint64_t offset, unsigned size)
+static inline uint64_t bar_in(uint64_t offset, unsigned size)
 {
 	cr_assert_not_null(machine.ops);
 	return machine.ops->read(machine.ops_ctx, offset, size);
 }
 
-static void bar_out(uint64_t offset, uint64_t value, unsigned size)
+static inline void bar_out(uint64_t offset, uint64_t value, unsigned size)
 {
 	cr_assert_not_null(machine.ops);
 	machine.ops->write(machine.ops_ctx, offset, value, size);
 }
 
-static uint32_t common_in(unsigned reg, unsigned size)
+static inline uint32_t common_in(unsigned reg, unsigned size)
 {
 	return (uint32_t)bar_in(machine.common + reg, size);
 }
 
-static void common_out(unsigned reg, uint32_t value, unsigned size)
+static inline void common_out(unsigned reg, uint32_t value, unsigned size)
 {
 	bar_out(machine.common + reg, value, size);
 }
 
-static uint8_t status(void)
+static inline uint8_t status(void)
 {
 	return (uint8_t)common_in(VIRTIO_PCI_COMMON_STATUS, 1);
 }
 
 /* Before a device is made. */
-static void machine_start(void)
+static inline void machine_start(void)
 {
 	memset(&machine, 0, sizeof(machine));
 	machine.ioas = fake_ioas();
 	cr_assert_eq(loop_create(&machine.loop), 0);
 }
 
-static void find_structures(void)
+static inline void find_structures(void)
 {
 	for (uint32_t at = config_in(PCI_CAPABILITY_LIST, 1); at; at = config_in(at + 1, 1)) {
 		uint32_t offset = config_in(at + VIRTIO_PCI_CAP_OFFSET, 4);
@@ -210,7 +210,7 @@ static void find_structures(void)
 }
 
 /* Put the function at 00:05.0, map its BAR and turn bus mastering on. */
-static void machine_plug(struct pci_function *fn)
+static inline void machine_plug(struct pci_function *fn)
 {
 	machine.fn = fn;
 	fn->bridge = (struct pci_host_bridge *)&machine;
@@ -222,7 +222,7 @@ static void machine_plug(struct pci_function *fn)
 	find_structures();
 }
 
-static void machine_end(void)
+static inline void machine_end(void)
 {
 	pci_function_unmap_bars(machine.fn);
 	cr_assert_null(machine.ops);
@@ -235,7 +235,7 @@ static void machine_end(void)
 
 /* Steps of a driver's life (virtio 1.2 section 3.1.1). */
 
-static uint64_t driver_offered(void)
+static inline uint64_t driver_offered(void)
 {
 	uint64_t features;
 
@@ -246,7 +246,7 @@ static uint64_t driver_offered(void)
 }
 
 /* Up to FEATURES_OK; returns whether the device took @features. */
-static bool driver_begin(uint64_t features)
+static inline bool driver_begin(uint64_t features)
 {
 	common_out(VIRTIO_PCI_COMMON_STATUS, 0, 1);
 	cr_assert_eq(status(), 0);
@@ -264,8 +264,8 @@ static bool driver_begin(uint64_t features)
 	return status() & VIRTIO_CONFIG_S_FEATURES_OK;
 }
 
-static void driver_queue(unsigned index, struct ring *ring, uint64_t base, uint16_t size,
-			 uint16_t vector)
+static inline void driver_queue(unsigned index, struct ring *ring, uint64_t base, uint16_t size,
+				uint16_t vector)
 {
 	ring_place(ring, base, size);
 	common_out(VIRTIO_PCI_COMMON_Q_SELECT, index, 2);
@@ -281,7 +281,7 @@ static void driver_queue(unsigned index, struct ring *ring, uint64_t base, uint1
 }
 
 /* Vector i sends data i. */
-static void driver_msix(unsigned vectors)
+static inline void driver_msix(unsigned vectors)
 {
 	for (unsigned i = 0; i < vectors; i++) {
 		bar_out(machine.table + 16 * i, DRIVER_MSI, 8);
@@ -291,20 +291,20 @@ static void driver_msix(unsigned vectors)
 	config_out(machine.msix + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE, 2);
 }
 
-static void driver_ok(void)
+static inline void driver_ok(void)
 {
 	common_out(VIRTIO_PCI_COMMON_STATUS, status() | VIRTIO_CONFIG_S_DRIVER_OK, 1);
 }
 
 /* Let the loop serve what is ready until nothing is. */
-static void driver_wait(void)
+static inline void driver_wait(void)
 {
 	for (unsigned i = 0; i < 1000 && fake_loop_step(machine.loop, 1000) > 0; i++)
 		;
 }
 
 /* Ring the doorbell as KVM does where it watches the address, else through the BAR. */
-static void driver_notify(unsigned queue)
+static inline void driver_notify(unsigned queue)
 {
 	uint64_t offset = machine.notify + machine.notify_step * queue;
 

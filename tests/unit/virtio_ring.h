@@ -23,7 +23,7 @@ struct ring_buffer {
 	bool write;
 };
 
-static void ring_place(struct ring *ring, uint64_t base, uint16_t size)
+static inline void ring_place(struct ring *ring, uint64_t base, uint16_t size)
 {
 	*ring = (struct ring){
 		.size = size,
@@ -50,18 +50,18 @@ static struct vring_used *ring_used(struct ring *ring)
 	return guest(ring->used);
 }
 
-static uint16_t *ring_used_event(struct ring *ring)
+static inline uint16_t *ring_used_event(struct ring *ring)
 {
 	return &ring_avail(ring)->ring[ring->size];
 }
 
-static uint16_t *ring_avail_event(struct ring *ring)
+static inline uint16_t *ring_avail_event(struct ring *ring)
 {
 	return (uint16_t *)&ring_used(ring)->ring[ring->size];
 }
 
 /* Make the chain at @head available. */
-static void ring_offer(struct ring *ring, uint16_t head)
+static inline void ring_offer(struct ring *ring, uint16_t head)
 {
 	struct vring_avail *avail = ring_avail(ring);
 
@@ -70,7 +70,8 @@ static void ring_offer(struct ring *ring, uint16_t head)
 }
 
 /* Write a chain of @count buffers and offer it. Returns its head. */
-static uint16_t ring_add(struct ring *ring, const struct ring_buffer *buffers, unsigned count)
+static inline uint16_t ring_add(struct ring *ring, const struct ring_buffer *buffers,
+				unsigned count)
 {
 	uint16_t head = ring->next_desc;
 
@@ -91,7 +92,7 @@ static uint16_t ring_add(struct ring *ring, const struct ring_buffer *buffers, u
 }
 
 /* The next chain given back; false when there is none. */
-static bool ring_take(struct ring *ring, uint32_t *id, uint32_t *length)
+static inline bool ring_take(struct ring *ring, uint32_t *id, uint32_t *length)
 {
 	struct vring_used *used = ring_used(ring);
 
