@@ -132,6 +132,7 @@ struct arch_boot_files {
 	const struct arch_file *initrds; /* handed over as one, in this order */
 	unsigned initrd_count;
 	const char *cmdline;
+	bool again; /* the memory has been used: what must be zero is cleared */
 };
 
 /* Where the boot CPU starts. */
@@ -148,8 +149,7 @@ struct arch_entry {
 };
 
 /*
- * Load everything by pread() straight into the RAM of @machine->layout (hva filled in). May be called
- * again for the next boot of the same machine. Damaged or hostile files are refused: -ENOEXEC not a
+ * Load everything by pread() straight into the RAM of @machine->layout (hva filled in). Damaged or hostile files are refused: -ENOEXEC not a
  * kernel, -EINVAL damaged, -E2BIG does not fit, -errno of reading.
  */
 int arch_boot_load(const struct arch_machine *machine, const struct arch_boot_files *files,

@@ -284,6 +284,7 @@ void boot_page_tables(uint64_t *tables)
 {
 	const uint64_t present_writable = 3, large = 0x80;
 
+	memset(tables, 0, 1024 * sizeof(*tables));
 	tables[0] = (BOOT_PML4 + PAGE) | present_writable;
 	for (uint64_t i = 0; i < 4; i++)
 		tables[512 + i] = (BOOT_PML4 + (2 + i) * PAGE) | present_writable;

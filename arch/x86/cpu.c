@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The CPU model of the VM and what a vCPU gets once in its life.
+ */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "arch/arch.h"
+#include "arch/x86/cpuid.h"
+#include "arch/x86/cpus.h"
+#include "vmm/base/bus.h"
+#include "vmm/base/kvm.h"
+#include "vmm/base/log.h"
+
+int arch_cpus_create(struct kvm *kvm, unsigned count, struct arch_cpus **out)
+{
+	struct arch_cpus *cpus = malloc(sizeof(*cpus));
+	int r;
+
+	if (cpus == NULL)
+		return -ENOMEM;
+	cpus->count = count;
+	cpus->supported.header = (struct kvm_cpuid2){.nent = CPUID_MAX_ENTRIES};
+	if (ioctl(kvm->dev_fd, KVM_GET_SUPPORTED_CPUID, &cpus->supported.header) < 0) {
+		r = -errno;
+		log_error("/dev/kvm: KVM_GET_SUPPORTED_CPUID: %s", strerror(-r));
+		free(cpus);
+		return r;
+	}
+	cpus->tsc_deadline = kvm_check_extension(kvm, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	cpus->vendor = cpuid_vendor(cpus->supported.entries, cpus->supported.header.nent);
+	*out = cpus;
+	return 0;
+}
+
+void arch_cpus_destroy(struct arch_cpus *cpus)
+{
+	free(cpus);
+}
+
+unsigned arch_cpus_address_bits(const struct arch_cpus *cpus)
+{
+	return cpuid_address_bits(cpus->supported.entries, cpus->supported.header.nent);
+}
+
+int arch_vcpu_setup(struct arch_cpus *cpus, int vcpu_fd, unsigned index)
+{
+	int khz = ioctl(vcpu_fd, KVM_GET_TSC_KHZ, 0L);
+	const struct cpuid_request request = {
+		.cpus = cpus->count,
+		.index = index,
+		.tsc_khz = khz > 0 ? (uint32_t)khz : 0,
+		.tsc_deadline = cpus->tsc_deadline,
+	};
+	struct cpuid_table table = {0};
+	int r;
+
+	r = cpuid_plan(cpus->supported.entries, cpus->supported.header.nent, &request,
+		       table.entries, CPUID_MAX_ENTRIES);
+	if (r < 0) {
+		log_error("vcpu%u: more than %u CPUID leaves", index, CPUID_MAX_ENTRIES);
+		return r;
+	}
+	table.header.nent = (uint32_t)r;
+	if (ioctl(vcpu_fd, KVM_SET_CPUID2, &table.header) < 0) {
+		r = -errno;
+		log_error("vcpu%u: KVM_SET_CPUID2: %s", index, strerror(-r));
+		return r;
+	}
+	return 0;
+}
+
+bool arch_vcpu_exit(struct kvm_run *run, struct bus *pio)
+{
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+
+	if (run->exit_reason != KVM_EXIT_IO)
+		return false;
+	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+		if (run->io.direction == KVM_EXIT_IO_OUT)
+			bus_write(pio, run->io.port, data, run->io.size);
+		else
+			bus_read(pio, run->io.port, data, run->io.size);
+	}
+	return true;
+}
