@@ -87,6 +87,7 @@ struct pci_function {
 	struct pci_host_bridge *bridge;
 	const struct pci_windows *windows; /* only what lies inside is decoded; NULL: nothing */
 	uint8_t devfn;                     /* device << 3 | function on its bus */
+	uint8_t root_device;               /* device number of it or its port on the root bus */
 	const uint8_t *bus; /* the guest's number of the bus it sits on (its port's register) */
 	uint8_t intx;       /* the pins it drives now: bit 0 = INTA; under the bridge's line lock */
 };

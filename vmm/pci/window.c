@@ -32,14 +32,17 @@ struct plan {
 	size_t favoured;
 };
 
+bool pci_request_goes_high(const struct pci_windows *windows, const struct pci_bar_request *request)
+{
+	return windows->mem64.size && request->mem64 && !request->io &&
+	       (request->prefetchable || request->bridge == PCI_ON_ROOT_BUS);
+}
+
 static enum kind kind_of(const struct pci_windows *windows, const struct pci_bar_request *request)
 {
 	if (request->io)
 		return KIND_IO;
-	if (windows->mem64.size && request->mem64 &&
-	    (request->prefetchable || request->bridge == PCI_ON_ROOT_BUS))
-		return KIND_MEM64;
-	return KIND_MEM32;
+	return pci_request_goes_high(windows, request) ? KIND_MEM64 : KIND_MEM32;
 }
 
 static struct pci_range *window_of(const struct plan *plan, size_t bridge)
@@ -324,7 +327,7 @@ int pci_plan_windows(const struct pci_windows *windows, struct pci_bridge_window
 	int err = 0;
 
 	*failed = SIZE_MAX;
-	if (!range_sound(&windows->io, 0, UINT32_MAX) ||
+	if (!range_sound(&windows->io, 0, UINT16_MAX) ||
 	    !range_sound(&windows->mem32, 0, UINT32_MAX) ||
 	    !range_sound(&windows->mem64, FOUR_GIB, UINT64_MAX - 1))
 		return -EINVAL;

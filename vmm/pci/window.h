@@ -24,7 +24,7 @@ struct pci_range {
  * 64-bit one as not prefetchable: Linux lets no other BAR into a prefetchable root window.
  */
 struct pci_windows {
-	struct pci_range io;    /* port addresses; size 0 on machines without */
+	struct pci_range io;    /* 16-bit port addresses; size 0 on machines without */
 	struct pci_range mem32; /* below 4 GiB, never prefetchable-only */
 	struct pci_range mem64; /* above RAM, above 4 GiB */
 };
@@ -56,6 +56,10 @@ struct pci_bridge_windows {
  */
 #define PCI_BAR_SPACING 0x10000
 
+/* Does the request belong into mem64, or the prefetchable window of its port there? */
+bool pci_request_goes_high(const struct pci_windows *windows,
+			   const struct pci_bar_request *request);
+
 /*
  * Place every request and every bridge's windows inside @windows. BARs are naturally aligned, and a
  * window as its largest BAR, so that a BAR of 2 MiB or 1 GiB can be mapped by huge pages.
@@ -63,7 +67,7 @@ struct pci_bridge_windows {
  *
  * Returns 0, or with *@failed = index of the request: -ENOSPC no room for it, -EINVAL its size is no
  * power of two or there is no such bridge. -EINVAL with *@failed = SIZE_MAX: a range of @windows
- * wraps, mem32 reaches above 4 GiB, or mem64 below. Outputs are then not to be used.
+ * wraps, io reaches above 64 KiB, mem32 reaches above 4 GiB, or mem64 below. Outputs are then not to be used.
  */
 int pci_plan_windows(const struct pci_windows *windows, struct pci_bridge_windows *bridges,
 		     size_t bridge_count, struct pci_bar_request *requests, size_t request_count,
