@@ -6,9 +6,10 @@
  * it (the kernel by IOMMU_IOAS_MAP_FILE, a vfio-user server by DMA_MAP), soft devices and virtio
  * read it directly. Every device reaches guest memory only through the space of its (device, PASID).
  *
- * Locking: an ioas has a reader-writer lock. ioas_read/write/pin hold it for the duration of the
- * access; ioas_map/unmap hold it for writing while the mirrors are told, so that when ioas_unmap()
- * returns, no provider holds or touches the memory.
+ * Locking: every access, a copy or a request, pins the area it uses. ioas_unmap() waits until no pin
+ * is left, and then tells the mirrors: when it returns, nobody holds or touches the memory. So it must
+ * not run on a thread that has to give the pins back (peer areas are never pinned: no such care).
+ * Mirrors are told of one change at a time, and may read and write the space, but not change it.
  */
 #ifndef SLUICE_BASE_DMA_H
 #define SLUICE_BASE_DMA_H
@@ -42,7 +43,7 @@ struct iommufd_ctx; /* the address spaces of one VM: id -> ioas; the ictx of bin
 struct ioas_mirror_ops {
 	/* Returns 0 or -errno; on failure the area is taken back from the mirrors already told. */
 	int (*map)(void *ctx, const struct ioas_area *area);
-	/* No access may be left when it returns. */
+	/* No access may be left when it returns. Not called for a peer area that map refused. */
 	void (*unmap)(void *ctx, const struct ioas_area *area);
 	/*
 	 * The IOVA that this mirror can take: sorted ranges, @count in: room, out: number.
@@ -56,22 +57,29 @@ void iommufd_ctx_destroy(struct iommufd_ctx *ictx); /* all its ioas must be gone
 
 /* A new empty space with an id of its own (never 0). */
 int ioas_create(struct iommufd_ctx *ictx, struct ioas **out);
-/* Unmaps what is left. -EBUSY while mirrors are registered. */
+/* Unmaps what is left, waiting for pins. -EBUSY while mirrors are registered. */
 int ioas_destroy(struct ioas *ioas);
 uint32_t ioas_id(const struct ioas *ioas);
 /* The space with @id, or NULL. Valid while its owner keeps it. */
 struct ioas *ioas_find(struct iommufd_ctx *ictx, uint32_t id);
 
-/* Errors: -EINVAL empty/unaligned (4 KiB)/wrapping, -EEXIST overlap, or what a mirror answered. */
+/*
+ * Errors: -EINVAL empty/unaligned (4 KiB)/wrapping/no or unknown rights, -EEXIST overlap, -ENOMEM, or
+ * what a mirror answered.
+ */
 int ioas_map(struct ioas *ioas, const struct ioas_area *area);
-/* Removes exactly the area that was mapped at @iova with @length; -ENOENT otherwise. */
+/* Removes exactly the area that was mapped at @iova with @length; -ENOENT otherwise. May wait. */
 int ioas_unmap(struct ioas *ioas, uint64_t iova, uint64_t length);
 
+/*
+ * @ctx names the mirror. -EEXIST when it is registered, -ENOSPC at 256 mirrors, or what the mirror
+ * said to one of the areas (then it has none of them).
+ */
 int ioas_mirror_add(struct ioas *ioas, const struct ioas_mirror_ops *ops, void *ctx);
 /* Unmaps every area from that mirror and forgets it. -ENOENT when not registered. */
 int ioas_mirror_remove(struct ioas *ioas, void *ctx);
 
-/* The intersection of what all mirrors can take; same rules as the ranges op. */
+/* The intersection of what all mirrors can take; same rules as the ranges op, or -ENOMEM. */
 int ioas_iova_ranges(struct ioas *ioas, struct iova_range *ranges, size_t *count);
 
 /*
@@ -83,10 +91,10 @@ int ioas_write(struct ioas *ioas, uint64_t iova, const void *buffer, size_t leng
 
 /*
  * Hold [@iova, @iova + *@length) in place for I/O by pointer: returns the host address of the first
- * byte with *@length cut to what is contiguous there, and a read lock on the space until
- * ioas_unpin(). For the time of one request only; requests that complete asynchronously keep the
- * pin until then. @write says that the device writes: the pages are marked dirty at the unpin.
- * NULL with *@length = 0 when not mapped or not permitted.
+ * byte with *@length cut to what is contiguous there. The area stays until ioas_unpin() with the same
+ * address, on whatever thread. For the time of one request only; requests that complete
+ * asynchronously keep the pin until then. @write says that the device writes: the pages are marked
+ * dirty at the unpin. NULL with *@length = 0 when not mapped, not permitted or empty.
  */
 void *ioas_pin(struct ioas *ioas, uint64_t iova, size_t *length, bool write);
 void ioas_unpin(struct ioas *ioas, uint64_t iova, size_t length, bool write);
