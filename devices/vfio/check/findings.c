@@ -103,6 +103,32 @@ const char *judge_join(struct judge *judge, const char *text, const char *more)
 	return joined ? joined : "";
 }
 
+const char *judge_quote(struct judge *judge, const char *word)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "_-./:@+,=";
+	char *quoted, *out;
+
+	if (*word && strspn(word, plain) == strlen(word))
+		return word;
+	out = quoted = check_alloc(judge->arena, 4 * strlen(word) + 3);
+	if (!quoted) {
+		judge->out_of_memory = true;
+		return "";
+	}
+	*out++ = '\'';
+	for (; *word; word++) {
+		if (*word == '\'') {
+			memcpy(out, "'\\''", 4);
+			out += 4;
+		} else {
+			*out++ = *word;
+		}
+	}
+	*out = '\'';
+	return quoted;
+}
+
 int check_judge(struct check_arena *arena, const struct check_facts *facts,
 		struct check_report *report)
 {

@@ -184,7 +184,8 @@ static void judge_use(struct judge *judge, const struct check_use *use)
 			judge_remedy(judge, finding,
 				     "sluice list   # take another one: the host runs from this");
 		else
-			judge_remedy(judge, finding, "%sumount '%s'", judge->sudo, use->where);
+			judge_remedy(judge, finding, "%sumount %s", judge->sudo,
+				     judge_quote(judge, use->where));
 		return;
 	case CHECK_USE_SWAP:
 		finding = judge_obstacle(judge, "use.swap", "use", "the host swaps to its %s",
@@ -266,7 +267,7 @@ static void judge_driver(struct judge *judge)
 		judge_remedy(judge, finding, "%ssluice bind %s", judge->sudo, f->address);
 	else
 		judge_remedy(judge, finding, "ls -l %s/driver   # a VFIO driver must have it",
-			     f->sysfs);
+			     judge_quote(judge, f->sysfs));
 }
 
 /* Does @member keep the group from being given to a guest (driver_managed_dma is not set)? */
@@ -477,7 +478,7 @@ static void judge_hardware(struct judge *judge)
 {
 	const struct check_facts *f = judge->facts;
 
-	if (*f->reset_methods)
+	if (f->reset_methods && *f->reset_methods)
 		judge_ok(judge, "reset.ok", "reset", "%s", f->reset_methods);
 	else if (f->can_reset)
 		judge_ok(judge, "reset.ok", "reset", "has a method");

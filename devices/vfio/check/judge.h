@@ -40,6 +40,9 @@ void judge_remedy_cmdline(struct judge *judge, struct check_finding *finding, co
 /* @text with @more behind it, parted by ", " when @text is not empty. */
 const char *judge_join(struct judge *judge, const char *text, const char *more);
 
+/* @word as one word of a shell command: in quotes when it needs them. */
+const char *judge_quote(struct judge *judge, const char *word);
+
 /* The parts, in the order in which obstacles are to be mended. */
 void judge_host(struct judge *judge);   /* findings_host.c: KVM, iommufd, memory, limits */
 void judge_device(struct judge *judge); /* findings_device.c: driver, group, node, hardware */
