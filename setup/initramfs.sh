@@ -38,7 +38,11 @@ make_initramfs()
 	chmod 755 "$root/etc/acpi/PWRF/00000080"
 	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$root/etc/passwd"
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
-	printf "PS1='\\\\w # '\n" >"$root/etc/shrc"
+	cat >"$root/etc/shrc" <<-'END'
+		PS1='\w # '
+		# In the lab host, the lab's functions.
+		[ ! -e /lab/in/lib/job.sh ] || . /lab/in/lib/job.sh
+	END
 	# Owned by root whoever builds it; uncompressed, since copying is quicker than inflating.
 	(cd "$root" && find . | LC_ALL=C sort | "$busybox" cpio -o -H newc -R 0:0) >"$1/initramfs.cpio" 2>/dev/null
 	rm -rf "$root"

@@ -68,7 +68,7 @@ case_defaults()
 	lab_cpus=1
 	lab_args=''          # for the lab host's kernel
 	lab_qemu_args=''     # words for QEMU
-	lab_seconds=120      # the job takes longer: failed
+	lab_seconds=120      # bound on the whole boot: job too long, case failed
 	lab_vmm=sluice       # sluice, qemu (as a guest's VMM) or none
 	lab_want_warnings='' # yes: kernel warnings in the lab host are part of the test
 }
@@ -152,7 +152,8 @@ fill_in()
 		file=$(sluice_binary) || return 1
 		cp "$file" "$1/in/sluice"
 	fi
-	printf 'lab_vmm=%s\nlab_tsc_khz=%s\n' "$lab_vmm" "$lab_tsc_khz" >"$1/in/env"
+	printf '%s\n' "lab_vmm=$lab_vmm" "lab_tsc_khz=$lab_tsc_khz" "lab_seconds=$lab_seconds" \
+		"lab_want_warnings=$lab_want_warnings" >"$1/in/env"
 }
 
 # lab_command DIR KERNEL-ARGS QEMU-ARGS...: the array lab_command, ready to run.
@@ -178,7 +179,7 @@ lab_command()
 	done
 	# A line to QEMU's monitor from inside, so that a job can unplug a device or inject an error: QEMU is its own client.
 	lab_command+=(-device virtio-serial-pci,id=vser
-		-chardev "socket,id=monitor,path=$dir/monitor,server=on,wait=off" -mon chardev=monitor,mode=readline
+		-chardev "socket,id=monitor,path=$dir/monitor,server=on,wait=off" -monitor chardev:monitor
 		-chardev "socket,id=line,path=$dir/monitor" -device virtserialport,chardev=line,name=monitor)
 	# shellcheck disable=SC2206 # words
 	lab_command+=($lab_qemu_args "$@")

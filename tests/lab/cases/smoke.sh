@@ -5,6 +5,7 @@
 lab_vmm=none
 lab_devices='
 	nvme,serial=lab1,drive=@64M
+	edu
 '
 
 job()
@@ -27,6 +28,15 @@ job()
 	same 'the driver is nvme again' "$(driver_of "$nvme")" nvme
 	check 'the disk is back' wait_for 10 test -b /dev/nvme0n1 || return
 	echo 'written in the lab' | dd of=/dev/nvme0n1 bs=512 seek=8 conv=sync,fsync 2>/dev/null
+
+	monitor info version >/tmp/version
+	contains "a line to QEMU's monitor" /tmp/version '^11[.]'
+	edu=$(device 2)
+	monitor device_del dev2
+	check 'a device is unplugged through it' wait_for 20 test ! -e "$pci/devices/$edu"
+
+	module mtty
+	check 'a module of the lab kernel' test -e /sys/class/mdev_bus/mtty
 }
 
 host_after()

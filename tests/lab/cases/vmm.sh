@@ -27,8 +27,8 @@ job()
 	same "a command's status comes out" "$guest_status" 42
 	same 'and is no failure of the VMM' "$vmm_status" 0
 
-	guest_start two --vfio "$nvme" --vfio "$(device 2)" --memory 512M --cpus 2
-	same 'commands one by one: two processors' "$(guest_do two nproc)" 2
+	check 'a guest with two devices and two processors' guest_start two --vfio "$nvme" --vfio "$(device 2)" --memory 512M --cpus 2 || return
+	same 'it takes commands: it has two processors' "$(guest_do two nproc)" 2
 	check 'the NVMe is in its guest' guest_do two 'test -b /dev/nvme0n1'
 	check 'so is the network card' guest_do two 'test -e /sys/class/net/eth0'
 	check_fails 'a failure is one' guest_do two false

@@ -145,7 +145,7 @@ group_node() { echo "/dev/vfio/$(basename "$(readlink "$pci/devices/$1/iommu_gro
 # module NAME [PARAMETER=VALUE...]: load one of the lab kernel's modules and those it needs.
 module()
 {
-	for module_needed in $(modinfo -F depends "/lab/in/modules/$1.ko" | tr , ' '); do
+	for module_needed in $(tr '\0' '\n' <"/lab/in/modules/$1.ko" | sed -n 's/^depends=//p' | tr , ' '); do
 		grep -q "^$module_needed " /proc/modules || insmod "/lab/in/modules/$module_needed.ko"
 	done
 	module_file=/lab/in/modules/$1.ko
@@ -155,14 +155,16 @@ module()
 
 # --- the machine around us ------------------------------------------------------------------------------------
 
+# The line to QEMU's monitor. It takes one opener, and subshells need it too: held open from the start, as descriptor 9.
+monitor_port=$(grep -lx monitor /sys/class/virtio-ports/*/name) && exec 9<>"/dev/$(basename "$(dirname "$monitor_port")")"
+
 # monitor COMMAND: of QEMU's human monitor, e.g. "device_del dev1" or "pcie_aer_inject_error dev1 DLP". Its answer is printed.
 monitor()
 {
-	monitor_port=$(grep -lx monitor /sys/class/virtio-ports/*/name) || return 1
-	monitor_port=/dev/$(basename "$(dirname "$monitor_port")")
-	# The prompt after the answer is the event that it is complete.
-	printf '%s\n' "$*" >"$monitor_port"
-	timeout 30 awk 'BEGIN { RS = "\\(qemu\\) " } NR > 1 && length { sub(/^[^\n]*\n/, ""); printf "%s", $0; exit }' <"$monitor_port"
+	# What it says to a command it does not know marks the end of the answer to the one before. Lines with escape
+	# sequences are its echo.
+	printf '%s\nno-such-command\n' "$*" >&9
+	timeout 30 awk '/\033/ { echoes++; next } /no-such-command/ { exit } echoes == 1' <&9 | tr -d '\r'
 }
 
 # --- guests ---------------------------------------------------------------------------------------------------
@@ -173,13 +175,15 @@ monitor()
 guest_seconds=90
 guest_kernel=/lab/in/vmlinux
 guest_initrd=/lab/in/initramfs.cpio
-guest_cmdline="console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check tsc=reliable tsc_early_khz=$lab_tsc_khz"
+# KVM in a guest would complain that there is no VMX.
+guest_cmdline="console=ttyS0 quiet panic=-1 initcall_blacklist=vt_init,svm_init cryptomgr.notests no_timer_check tsc=reliable tsc_early_khz=$lab_tsc_khz"
 
 # exec_vmm CMDLINE ARGUMENTS...: become the VMM; call it in a subshell. It is killed after $guest_seconds, if any.
 exec_vmm()
 {
 	vmm_cmdline="$guest_cmdline $1"
 	shift
+	exec 9>&-
 	# busybox's timeout leaves its process to the command: the VMM has the pid the subshell had.
 	vmm_bound=${guest_seconds:+timeout -s KILL $guest_seconds}
 	# shellcheck disable=SC2086 # words
@@ -192,7 +196,7 @@ exec_vmm()
 		qemu_args "$@" || exit 2
 		exec $vmm_bound /lab/qemu/bin/qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
 			-machine q35 -accel kvm -cpu host -chardev stdio,id=console,signal=off -serial chardev:console \
-			-device isa-debug-exit,iobase=0xf4,iosize=1 -object iommufd,id=iommufd $qemu_args \
+			-device isa-debug-exit,iobase=0xf4,iosize=1 -object iommufd,id=iommufd0 $qemu_args \
 			-kernel "$guest_kernel" -initrd "$guest_initrd" -append "$vmm_cmdline"
 		;;
 	*)
@@ -213,7 +217,7 @@ qemu_args()
 		--vfio)
 			qemu_port=$((qemu_port + 1))
 			qemu_args="$qemu_args -device pcie-root-port,id=port$qemu_port,chassis=$qemu_port,slot=$qemu_port"
-			qemu_args="$qemu_args -device vfio-pci,host=${2%%,*},iommufd=iommufd,bus=port$qemu_port"
+			qemu_args="$qemu_args -device vfio-pci,host=${2%%,*},iommufd=iommufd0,bus=port$qemu_port"
 			;;
 		--disk) qemu_args="$qemu_args -drive if=virtio,format=raw,file=${2#path=}" ;;
 		*) echo "$1 has no translation for QEMU" >&2; return 1 ;;
@@ -253,7 +257,7 @@ guest_start()
 	shift
 	# It reads commands line by line and says after each how it ended.
 	guest_start_vmm "$guest_name" 'echo @ready; while read -r line; do eval "$line"; echo "@done $?"; done' "$@"
-	guest_expect "$guest_name" '^@ready'
+	guest_expect "$guest_name" '^@ready' || { tail -n 20 "/tmp/$guest_name.log"; return 1; }
 }
 
 # guest_do NAME COMMAND: in a guest of guest_start. Prints what the command prints, returns its status. One line, up to
@@ -263,8 +267,9 @@ guest_do()
 	guest_log=/tmp/$1.log
 	guest_before=$(wc -l <"$guest_log")
 	guest_answered=$(grep -c '^@done ' "$guest_log")
-	printf '%s\n' "$2" >"/tmp/$1.in"
-	wait_for "$guest_seconds" guest_has_answered "$1" "$guest_answered" || return 125
+	# Opened for both, since nobody may be there any more to read it.
+	printf '%s\n' "$2" 1<>"/tmp/$1.in"
+	wait_for "$guest_seconds" guest_has_answered "$1" "$guest_answered" && guest_lives "$1" || return 125
 	tail -n "+$((guest_before + 1))" "$guest_log" | grep -v '^@done '
 	return "$(sed -n 's/^@done \([0-9]*\).*/\1/p' "$guest_log" | tail -n 1)"
 }
@@ -283,7 +288,7 @@ guest_lives() { read -r _ _ guest_state _ <"/proc/$(guest_pid "$1")/stat" && [ "
 guest_quit()
 {
 	# The loop ends, and with it the guest.
-	printf 'exit %s\n' "${2:-0}" >"/tmp/$1.in"
+	printf 'exit %s\n' "${2:-0}" 1<>"/tmp/$1.in"
 	guest_end "$1"
 }
 
