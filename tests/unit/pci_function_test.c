@@ -272,6 +272,27 @@ Test(pci_function, nothing_outside_of_the_host_windows_is_decoded)
 	cr_expect_eq(mapped[0], 0xdfff0000);
 }
 
+Test(pci_function, a_bar_larger_than_a_window_and_address_0_are_not_decoded)
+{
+	static const struct pci_windows from_0 = {.io = {0, 0x10000}, .mem32 = {0, 1 << 30}};
+
+	pci_function_add_bar(&fn, 0, PCI_BAR_MEM64, false, UINT64_C(1) << 30);
+	pci_function_set_bar(&fn, 0, 0xc0000000);
+	write(PCI_COMMAND, 3, 2);
+	cr_expect_eq(mapped[0], PCI_BAR_NONE, "half of it is outside");
+	write(PCI_BASE_ADDRESS_1, 0x10, 4);
+	cr_expect_eq(mapped[0], UINT64_C(0x10c0000000));
+
+	start();
+	fn.windows = &from_0;
+	pci_function_add_bar(&fn, 0, PCI_BAR_MEM32, false, 4096);
+	pci_function_add_bar(&fn, 1, PCI_BAR_IO, false, 32);
+	write(PCI_COMMAND, 3, 2);
+	cr_expect_eq(maps, 0);
+	write(PCI_BASE_ADDRESS_0, 4096, 4);
+	cr_expect_eq(mapped[0], 4096);
+}
+
 Test(pci_function, a_function_that_is_not_plugged_in_decodes_nothing)
 {
 	pci_function_add_bar(&fn, 0, PCI_BAR_MEM32, false, 4096);

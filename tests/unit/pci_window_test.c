@@ -257,6 +257,28 @@ Test(pci_window, a_full_window_is_packed_without_gaps)
 	cr_expect(failed < 8);
 }
 
+Test(pci_window, the_strictest_alignment_is_placed_first)
+{
+	struct pci_windows tight = {.mem32 = {3 * GIB, 17 * MIB}};
+	struct pci_bridge_windows bridges[3] = {0};
+	struct pci_bar_request requests[] = {
+		{.bridge = 0, .size = MIB},
+		{.bridge = 1, .size = 16 * MIB},
+	};
+	size_t failed;
+
+	cr_assert_eq(plan(&tight, bridges, 2, requests, 2, &failed), 0);
+	cr_expect_eq(bridges[1].mem.base, 3 * GIB);
+
+	/* Spare room is aligned as what may come into it. */
+	tight = (struct pci_windows){.mem32 = {3 * GIB + MIB, 64 * MIB}};
+	memset(bridges, 0, sizeof(bridges));
+	bridges[0].spare_mem = 5 * MIB;
+	cr_assert_eq(plan(&tight, bridges, 1, NULL, 0, &failed), 0);
+	cr_expect_eq(bridges[0].mem.base, 3 * GIB + 4 * MIB);
+	cr_expect_eq(bridges[0].mem.size, 5 * MIB);
+}
+
 Test(pci_window, a_bar_that_finds_no_room_is_named)
 {
 	struct pci_bridge_windows bridges[2] = {{.spare_mem = 2 * MIB}, {.spare_mem = 2 * MIB}};
@@ -323,6 +345,14 @@ Test(pci_window, sums_that_wrap_find_no_room)
 	/* Four make 2^64, which is 0. */
 	cr_expect_eq(plan(&whole, bridges, 1, requests, 4, &failed), -ENOSPC);
 	cr_expect_lt(failed, 4);
+
+	/* 2^63 + 2^62 + ... + 2^16: wraps only when it is rounded up to what a bridge can decode. */
+	struct pci_bar_request all[48];
+
+	for (int i = 0; i < 48; i++)
+		all[i] = (struct pci_bar_request){
+			.mem64 = true, .prefetchable = true, .size = UINT64_C(1) << (16 + i)};
+	cr_expect_eq(plan(&whole, bridges, 1, all, 48, &failed), -ENOSPC);
 }
 
 Test(pci_window, host_windows_out_of_place_are_refused)
