@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The composition root: machine_create() is the parts list, in the order in which the parts need each
+ * other; machine_destroy() is the same list backwards. What a part does is in its own file.
+ */
+#include "vmm/machine.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "arch/arch.h"
+#include "devices/serial.h"
+#include "vmm/base/bus.h"
+#include "vmm/base/dma.h"
+#include "vmm/base/host.h"
+#include "vmm/base/irq.h"
+#include "vmm/base/kvm.h"
+#include "vmm/base/log.h"
+#include "vmm/base/loop.h"
+#include "vmm/config.h"
+#include "vmm/power.h"
+#include "vmm/ram.h"
+#include "vmm/terminal.h"
+#include "vmm/vcpu.h"
+
+/* Why the machine has to end or begin again. The first reason counts. */
+enum machine_request {
+	REQUEST_NONE = -1,
+	/* 0 to 255: end with this exit status */
+	REQUEST_RESET = 256,
+};
+
+struct machine {
+	const struct vm_config *config;
+	atomic_int request;
+	int status;
+	unsigned power_presses;
+	struct escape escape;
+
+	struct loop *loop;
+	int signal_fd;
+	struct loop_source *signal_source;
+	struct kvm *kvm;
+	struct bus *mmio, *pio;
+	struct arch_cpus *cpus;
+	struct arch_layout layout;
+	struct ram ram;
+	struct irq_router *irq;
+	struct iommufd_ctx *ictx;
+	struct ioas *ioas;
+	int serial_irq_fd;
+	struct serial *serial;
+	struct power *power;
+	bool exit_port, reset_port; /* on the bus */
+	struct vcpus *vcpus;
+
+	struct arch_machine description;
+	struct arch_boot_files files;
+};
+
+/* ---- what ends it ------------------------------------------------------------------------------ */
+
+/* On the loop thread: act on the request that was made. */
+static void serve_request(void *ctx);
+
+/* Any thread. The vCPUs stop where they are; the loop does the rest. */
+static void request(struct machine *m, int what)
+{
+	int none = REQUEST_NONE;
+
+	if (!atomic_compare_exchange_strong(&m->request, &none, what))
+		return;
+	if (m->vcpus != NULL)
+		vcpus_request_pause(m->vcpus);
+	if (loop_post(m->loop, serve_request, m) < 0) {
+		/* Without memory to say so, the loop can still be stopped. */
+		m->status = STATUS_HOST_FAILURE;
+		loop_stop(m->loop);
+	}
+}
+
+static void request_off(void *ctx)
+{
+	request(ctx, STATUS_OFF);
+}
+
+static void request_reset(void *ctx)
+{
+	struct machine *m = ctx;
+
+	request(m, m->config->on_reset == VM_ON_RESET_REBOOT ? REQUEST_RESET : STATUS_RESET);
+}
+
+static void request_crash(void *ctx, unsigned index)
+{
+	log_info("vcpu%u: triple fault", index);
+	request(ctx, STATUS_CRASH);
+}
+
+static void request_failed(void *ctx, unsigned index)
+{
+	(void)index;
+	request(ctx, STATUS_HOST_FAILURE);
+}
+
+static bool memory_fault(void *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
+static const struct vcpu_events vcpu_events = {
+	.fault = memory_fault,
+	.off = request_off,
+	.reset = request_reset,
+	.crash = request_crash,
+	.failed = request_failed,
+};
+
+static const struct power_events power_events = {.off = request_off, .reset = request_reset};
+
+/* A test guest's own exit status: a byte written to the port. */
+static void write_exit_port(void *ctx, uint64_t offset, uint64_t value, unsigned size)
+{
+	(void)offset, (void)size;
+	request(ctx, (uint8_t)value);
+}
+
+/* The keyboard controller's way to reset: all that is there of one. */
+static void write_reset_port(void *ctx, uint64_t offset, uint64_t value, unsigned size)
+{
+	(void)offset, (void)size;
+	if ((value & 0xff) == 0xfe)
+		request_reset(ctx);
+}
+
+static uint64_t read_nothing(void *ctx, uint64_t offset, unsigned size)
+{
+	(void)ctx, (void)offset, (void)size;
+	return UINT64_MAX;
+}
+
+static const struct bus_ops exit_port = {.read = read_nothing, .write = write_exit_port};
+static const struct bus_ops reset_port = {.read = read_nothing, .write = write_reset_port};
+
+/* ---- the user: signals and keys ----------------------------------------------------------------- */
+
+static void log_state(struct machine *m)
+{
+	json_t *state = json_pack("{s:i, s:I, s:[]}", "cpus", (int)m->config->cpus, "memory",
+				  (json_int_t)m->config->memory, "devices");
+	char *text = state != NULL ? json_dumps(state, JSON_COMPACT) : NULL;
+
+	if (text != NULL)
+		log_warn("state %s", text);
+	free(text);
+	json_decref(state);
+}
+
+/* The first asks the guest; whoever asks twice means it. */
+static void press_power(struct machine *m)
+{
+	if (m->power_presses++ == 0)
+		power_press(m->power);
+	else
+		request(m, STATUS_OFF);
+}
+
+static void serve_signals(void *ctx, uint32_t events)
+{
+	struct signalfd_siginfo info;
+	struct machine *m = ctx;
+
+	(void)events;
+	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		switch (info.ssi_signo) {
+		case SIGTERM:
+			press_power(m);
+			break;
+		case SIGINT:
+			request(m, STATUS_OFF);
+			break;
+		case SIGUSR1:
+			log_state(m);
+			break;
+		}
+	}
+}
+
+static size_t filter_keys(void *ctx, uint8_t *bytes, size_t count)
+{
+	struct machine *m = ctx;
+	unsigned actions;
+
+	count = escape_filter(&m->escape, bytes, count, &actions);
+	if (actions & ESCAPE_HELP)
+		fputs(escape_help, stderr);
+	if (actions & ESCAPE_QUIT)
+		request(m, STATUS_OFF);
+	return count;
+}
+
+/* ---- parts ------------------------------------------------------------------------------------- */
+
+static int create_signals(struct machine *m)
+{
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN); /* a closed pipe on standard output is an error of write() */
+	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (m->signal_fd < 0) {
+		r = -errno;
+		log_error("signalfd: %s", strerror(-r));
+		return r;
+	}
+	return loop_add_fd(m->loop, m->signal_fd, EPOLLIN, serve_signals, m, &m->signal_source);
+}
+
+static int create_layout(struct machine *m)
+{
+	const struct vm_config *config = m->config;
+	const struct arch_layout_request wanted = {
+		.memory = config->memory,
+		.alignment =
+			config->huge_page ? config->huge_page : (uint64_t)sysconf(_SC_PAGESIZE),
+		.address_bits = arch_cpus_address_bits(m->cpus),
+	};
+	int r = arch_plan_layout(&wanted, &m->layout);
+
+	if (r < 0)
+		log_error("--memory: %llu MiB do not fit into the %u address bits of this host's "
+			  "guests",
+			  (unsigned long long)(config->memory >> 20), wanted.address_bits);
+	return r;
+}
+
+static int create_ram(struct machine *m)
+{
+	const struct vm_config *config = m->config;
+	int r;
+
+	r = ram_create(config->memory, config->huge_page, &m->ram);
+	if (r == 0 && config->prefault)
+		r = ram_populate(&m->ram);
+	if (r == 0)
+		r = ram_map_kvm(&m->ram, &m->layout, m->kvm);
+	return r;
+}
+
+static int create_address_space(struct machine *m)
+{
+	int r;
+
+	r = iommufd_ctx_create(&m->ictx);
+	if (r == 0)
+		r = ioas_create(m->ictx, &m->ioas);
+	if (r < 0) {
+		log_error("address space of the devices: %s", strerror(-r));
+		return r;
+	}
+	return ram_map_ioas(&m->ram, &m->layout, m->ioas);
+}
+
+static int create_serial(struct machine *m)
+{
+	static const enum serial_backend_kind kinds[] = {
+		[VM_SERIAL_STDIO] = SERIAL_STDIO,
+		[VM_SERIAL_NONE] = SERIAL_NONE,
+		[VM_SERIAL_PTY] = SERIAL_PTY,
+		[VM_SERIAL_FILE] = SERIAL_FILE,
+	};
+	const struct arch_device *uart = &m->layout.uart;
+	const struct serial_config config = {
+		.kind = kinds[m->config->serial],
+		.path = m->config->serial_path,
+	};
+	struct serial_wiring wiring = {
+		.id = "serial0",
+		.loop = m->loop,
+		.bus = uart->pio ? m->pio : m->mmio,
+		.base = uart->base,
+	};
+	int r;
+
+	m->serial_irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = m->serial_irq_fd < 0 ? -errno : kvm_irqfd_add(m->kvm, m->serial_irq_fd, uart->gsi, -1);
+	if (r < 0) {
+		log_error("serial0: interrupt: %s", strerror(-r));
+		return r;
+	}
+	wiring.irq_fd = m->serial_irq_fd;
+	if (m->config->serial == VM_SERIAL_STDIO && terminal_raw()) {
+		wiring.filter = filter_keys;
+		wiring.filter_ctx = m;
+	}
+	return serial_create(&config, &wiring, &m->serial);
+}
+
+static int add_port(struct machine *m, const struct arch_device *port, const struct bus_ops *ops,
+		    const char *name, bool *added)
+{
+	int r;
+
+	if (port->size == 0)
+		return 0;
+	r = bus_add(port->pio ? m->pio : m->mmio, port->base, port->size, ops, m, name);
+	if (r < 0)
+		log_error("%s: %s", name, strerror(-r));
+	*added = r == 0;
+	return r;
+}
+
+static int create_board(struct machine *m)
+{
+	const struct power_wiring wiring = {
+		.bus = m->mmio,
+		.base = m->layout.power.base,
+		.kvm = m->kvm,
+		.gsi = m->layout.power.gsi,
+		.events = &power_events,
+		.ctx = m,
+	};
+	int r;
+
+	r = power_create(&wiring, &m->power);
+	if (r == 0)
+		r = add_port(m, &m->layout.exit, &exit_port, "exit port", &m->exit_port);
+	if (r == 0)
+		r = add_port(m, &m->layout.reset, &reset_port, "reset port", &m->reset_port);
+	return r;
+}
+
+static int create_vcpus(struct machine *m)
+{
+	const struct vcpus_config config = {
+		.kvm = m->kvm,
+		.cpus = m->cpus,
+		.mmio = m->mmio,
+		.pio = m->pio,
+		.count = m->config->cpus,
+		.events = &vcpu_events,
+		.ctx = m,
+	};
+
+	return vcpus_create(&config, &m->vcpus);
+}
+
+/* The kernel and the initrds stay open: a reboot loads the same files again. */
+static int open_file(const char *option, const char *path, struct arch_file *file)
+{
+	uint64_t size;
+
+	file->name = path;
+	file->fd = host_open_file(path, &size);
+	if (file->fd >= 0)
+		return 0;
+	log_error("%s %s: %s", option, path,
+		  file->fd == -EINVAL ? "no regular file" : strerror(-file->fd));
+	return file->fd;
+}
+
+static int open_files(struct machine *m)
+{
+	const struct vm_config *config = m->config;
+	struct arch_file *initrds = calloc(config->initrd_count + 1, sizeof(*initrds));
+	int r;
+
+	if (initrds == NULL)
+		return -ENOMEM;
+	m->files.initrds = initrds;
+	m->files.cmdline = config->cmdline;
+	r = open_file("--kernel", config->kernel, &m->files.kernel);
+	for (unsigned i = 0; i < config->initrd_count && r == 0; i++) {
+		r = open_file("--initrd", config->initrds[i], &initrds[i]);
+		m->files.initrd_count += r == 0;
+	}
+	return r;
+}
+
+static void close_files(struct machine *m)
+{
+	for (unsigned i = 0; i < m->files.initrd_count; i++)
+		close(m->files.initrds[i].fd);
+	free((void *)m->files.initrds);
+	if (m->files.kernel.fd >= 0)
+		close(m->files.kernel.fd);
+}
+
+/* Load what boots, and put every vCPU where it begins. */
+static int boot(struct machine *m)
+{
+	struct arch_entry entry;
+	int r;
+
+	r = arch_boot_load(&m->description, &m->files, &entry);
+	if (r == 0)
+		r = vcpus_reset(m->vcpus, &entry);
+	m->files.again = true;
+	return r;
+}
+
+/* ---- the parts list ---------------------------------------------------------------------------- */
+
+static int machine_create(struct machine *m)
+{
+	int r;
+
+	/* Files first: a wrong path is said before anything is built. */
+	if ((r = open_files(m)) < 0 || (r = loop_create(&m->loop)) < 0 ||
+	    (r = create_signals(m)) < 0 || (r = kvm_create(-1, &m->kvm)) < 0 ||
+	    (r = bus_create(&m->mmio)) < 0 || (r = bus_create(&m->pio)) < 0)
+		return r;
+
+	/* Memory slots before the interrupt controller (arch.h). */
+	if ((r = arch_cpus_create(m->kvm, m->config->cpus, &m->cpus)) < 0 ||
+	    (r = create_layout(m)) < 0 || (r = create_ram(m)) < 0 ||
+	    (r = arch_irqchip_create(m->kvm, m->config->cpus, &m->layout, &m->irq)) < 0 ||
+	    (r = create_address_space(m)) < 0)
+		return r;
+
+	if ((r = create_serial(m)) < 0 || (r = create_board(m)) < 0)
+		return r;
+
+	if ((r = create_vcpus(m)) < 0)
+		return r;
+	m->description = (struct arch_machine){
+		.layout = &m->layout,
+		.cpus = m->config->cpus,
+		.uart = true,
+	};
+	return boot(m);
+}
+
+static void machine_destroy(struct machine *m)
+{
+	/* No guest code runs and no access is under way from here on. */
+	vcpus_destroy(m->vcpus);
+	if (m->reset_port)
+		bus_remove(m->layout.reset.pio ? m->pio : m->mmio, m->layout.reset.base, m);
+	if (m->exit_port)
+		bus_remove(m->layout.exit.pio ? m->pio : m->mmio, m->layout.exit.base, m);
+	power_destroy(m->power);
+	if (m->serial != NULL)
+		serial_destroy(m->serial);
+	if (m->serial_irq_fd >= 0) {
+		kvm_irqfd_remove(m->kvm, m->serial_irq_fd, m->layout.uart.gsi);
+		close(m->serial_irq_fd);
+	}
+	terminal_restore();
+	if (m->ioas != NULL) {
+		ram_unmap_ioas(&m->ram, &m->layout, m->ioas);
+		ioas_destroy(m->ioas);
+	}
+	if (m->ictx != NULL)
+		iommufd_ctx_destroy(m->ictx);
+	if (m->irq != NULL)
+		irq_router_destroy(m->irq);
+	if (m->kvm != NULL)
+		ram_unmap_kvm(&m->ram, m->kvm);
+	ram_destroy(&m->ram);
+	arch_cpus_destroy(m->cpus);
+	if (m->pio != NULL)
+		bus_destroy(m->pio);
+	if (m->mmio != NULL)
+		bus_destroy(m->mmio);
+	if (m->kvm != NULL)
+		kvm_put(m->kvm);
+	if (m->loop != NULL) {
+		loop_remove(m->loop, m->signal_source);
+		loop_destroy(m->loop);
+	}
+	if (m->signal_fd >= 0)
+		close(m->signal_fd);
+	close_files(m);
+}
+
+/* ---- life -------------------------------------------------------------------------------------- */
+
+/* Every part back to power-on state, the kernel loaded anew. */
+static int reboot(struct machine *m)
+{
+	int r;
+
+	vcpus_pause(m->vcpus);
+	serial_reset(m->serial);
+	power_reset(m->power);
+	m->power_presses = 0;
+	r = arch_irqchip_reset(m->kvm);
+	if (r == 0)
+		r = boot(m);
+	if (r < 0)
+		return r;
+	/* From here on the next request counts. */
+	atomic_store(&m->request, REQUEST_NONE);
+	return vcpus_resume(m->vcpus);
+}
+
+static void serve_request(void *ctx)
+{
+	struct machine *m = ctx;
+	int what = atomic_load(&m->request);
+
+	if (what == REQUEST_RESET) {
+		log_info("reboot");
+		if (reboot(m) == 0)
+			return;
+		what = STATUS_HOST_FAILURE;
+	}
+	m->status = what;
+	loop_stop(m->loop);
+}
+
+int machine_run(const struct vm_config *config)
+{
+	struct machine m = {
+		.config = config,
+		.request = REQUEST_NONE,
+		.status = STATUS_HOST_FAILURE,
+		.signal_fd = -1,
+		.ram = {.fd = -1},
+		.serial_irq_fd = -1,
+		.files = {.kernel = {.fd = -1}},
+	};
+	int r;
+
+	r = machine_create(&m);
+	if (r == 0)
+		r = vcpus_resume(m.vcpus);
+	if (r == 0)
+		r = loop_run(m.loop);
+	if (r < 0)
+		m.status = STATUS_HOST_FAILURE;
+	machine_destroy(&m);
+	return m.status;
+}

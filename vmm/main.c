@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/base/log.h"
+#include "vmm/config.h"
+#include "vmm/machine.h"
+#include "vmm/options.h"
+
+static int run(int argc, char **argv)
+{
+	struct vm_config config;
+	int status = STATUS_BAD_ARGUMENTS;
+	int r;
+
+	r = vm_config_init(&config);
+	if (r == 0)
+		r = options_parse_run(argc, argv, &config);
+	if (r > 0) {
+		fputs(options_run_help, stdout);
+		status = STATUS_OFF;
+	}
+	if (r == 0) {
+		int level = LOG_LEVEL_WARN + config.verbosity;
+
+		r = log_open(config.log_file,
+			     level < LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG);
+		if (r < 0)
+			log_error("--log-file %s: %s", config.log_file, strerror(-r));
+		status = r < 0 ? STATUS_HOST_FAILURE : machine_run(&config);
+	}
+	vm_config_destroy(&config);
+	return status;
+}
+
+static const struct command {
+	const char *name;
+	int (*main)(int argc, char **argv);
+} commands[] = {
+	{"run", run},
+};
+
+int main(int argc, char **argv)
+{
+	/* One heap for all threads: every further arena would cost memory of its own. */
+	mallopt(M_ARENA_MAX, 1);
+
+	if (argc < 2) {
+		log_error("what is to be done? `sluice --help` lists the commands");
+		return STATUS_BAD_ARGUMENTS;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		puts("sluice " SLUICE_VERSION);
+		return STATUS_OFF;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0) {
+		fputs(options_help, stdout);
+		return STATUS_OFF;
+	}
+	for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].main(argc - 1, argv + 1);
+	}
+	log_error("%s: no such command; `sluice --help` lists them", argv[1]);
+	return STATUS_BAD_ARGUMENTS;
+}
