@@ -177,6 +177,30 @@ guest_kernel=/lab/in/vmlinux
 guest_initrd=/lab/in/initramfs.cpio
 # KVM in a guest would complain that there is no VMX.
 guest_cmdline="console=ttyS0 quiet panic=-1 initcall_blacklist=vt_init,svm_init cryptomgr.notests no_timer_check tsc=reliable tsc_early_khz=$lab_tsc_khz"
+guest_more_initrd=''
+
+# guest_tools TOOL...: guests from now on have these programs of tests/lab/tools in /bin, and guest_bdf with them. They come in
+# an initrd of their own.
+guest_tools()
+{
+	rm -rf /tmp/tools
+	mkdir -p /tmp/tools/bin
+	for guest_tool in "$@"; do
+		cp "/lab/in/tools/$guest_tool" /tmp/tools/bin/
+	done
+	# guest_bdf VENDOR:DEVICE [N]: where the guest has its Nth device of that kind.
+	cat >/tmp/tools/bin/guest_bdf <<-'END'
+		#!/bin/sh
+		for d in /sys/bus/pci/devices/*; do
+			read -r v <"$d/vendor"; read -r e <"$d/device"
+			[ "${v#0x}:${e#0x}" = "$1" ] && i=$((i + 1)) && [ "$i" -eq "${2:-1}" ] && exec basename "$d"
+		done
+		exit 1
+	END
+	chmod +x /tmp/tools/bin/guest_bdf
+	(cd /tmp/tools && find . | cpio -o -H newc 2>/dev/null) >/tmp/tools.cpio
+	guest_more_initrd=/tmp/tools.cpio
+}
 
 # exec_vmm CMDLINE ARGUMENTS...: become the VMM; call it in a subshell. It is killed after $guest_seconds, if any.
 exec_vmm()
@@ -190,10 +214,16 @@ exec_vmm()
 	case $lab_vmm in
 	sluice)
 		exec $vmm_bound /lab/in/sluice run --kernel "$guest_kernel" --initrd "$guest_initrd" \
+			${guest_more_initrd:+--initrd "$guest_more_initrd"} \
 			--cmdline "$vmm_cmdline" --serial stdio "$@"
 		;;
 	qemu)
 		qemu_args "$@" || exit 2
+		# QEMU takes one initrd; the kernel takes archives one behind the other.
+		if [ -n "$guest_more_initrd" ]; then
+			cat "$guest_initrd" "$guest_more_initrd" >/tmp/all.cpio
+			guest_initrd=/tmp/all.cpio
+		fi
 		exec $vmm_bound /lab/qemu/bin/qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
 			-machine q35 -accel kvm -cpu host -chardev stdio,id=console,signal=off -serial chardev:console \
 			-device isa-debug-exit,iobase=0xf4,iosize=1 -object iommufd,id=iommufd0 $qemu_args \

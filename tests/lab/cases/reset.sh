@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# Resets: function level by the guest, of both functions of a slot by their bus, and of the machine.
+# shellcheck shell=sh disable=SC2034
+
+lab_devices='
+	nvme,serial=lab1,drive=@16M
+	nvme,serial=lab2,drive=@16M
+	+nvme,serial=lab3,drive=@16M
+'
+
+job()
+{
+	flr=$(device 1)
+	first=$(device 2 0) second=$(device 2 1)
+	for bdf in "$flr" "$first" "$second"; do
+		check "bind $bdf" bind "$bdf" || return
+	done
+
+	guest_ok flr 'the guest resets a function; it works afterwards' '
+		cd /sys/class/nvme/nvme0/device
+		cat reset_method
+		echo flr >reset_method && echo 1 >reset || exit 1
+		i=0; until head -c 21 /dev/nvme0n1 2>/dev/null; do i=$((i+1)); [ $i -lt 300 ] || exit 1; usleep 100000; done
+		echo; grep nvme0q0 /proc/interrupts
+	' --vfio "$flr"
+	contains 'the same disk' "$guest_log" '^SLUICE-LAB-DISK disk1'
+
+	guest_ok slot 'two functions of one slot, reset by their bus' '
+		ls /dev/nvme0n1 /dev/nvme1n1 || exit 1
+		cd /sys/class/nvme/nvme0/device
+		echo bus >reset_method || { cat reset_method; exit 1; }
+		for d in /sys/class/nvme/nvme*/device; do basename $(readlink $d) >$d/driver/unbind; done
+		echo 1 >reset || exit 1
+		for d in /sys/bus/pci/devices/*; do
+			[ "$(cat $d/class)" != 0x010802 ] || echo $(basename $d) >/sys/bus/pci/drivers/nvme/bind
+		done
+		i=0; until [ -b /dev/nvme0n1 ] && [ -b /dev/nvme1n1 ]; do i=$((i+1)); [ $i -lt 300 ] || exit 1; usleep 100000; done
+		head -c 21 /dev/nvme0n1; head -c 21 /dev/nvme1n1
+	' --vfio "$first,addr=5.0" --vfio "$second,addr=5.1"
+
+	guest reboot '
+		if grep -q "booted=2" /proc/cmdline || [ -e /tmp/x ]; then exit 0; fi
+		head -c 21 /dev/nvme0n1; echo
+		reboot -f
+	' --vfio "$flr"
+	same 'a guest that resets ends with status 3' "$vmm_status" 3
+
+	# The serial number of the boot is on the disk: the second time round the guest is content.
+	guest_ok again 'with --on-reset reboot it boots again, device and all' '
+		n=$(dd if=/dev/nvme0n1 bs=512 skip=8 count=1 2>/dev/null | tr -dc 0-9)
+		echo "boot ${n:-0}"
+		[ "$n" != 2 ] || exit 0
+		echo $((${n:-0} + 1)) | dd of=/dev/nvme0n1 bs=512 seek=8 conv=sync,fsync 2>/dev/null
+		reboot -f
+	' --vfio "$flr" --on-reset reboot
+	contains 'three boots' "$guest_log" '^boot 2'
+}
