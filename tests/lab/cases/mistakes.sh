@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+# What people do wrong, and what they are told: every launch is refused with status 1 and a message that names the device, the
+# cause and the remedy; nothing hangs, nothing is left behind.
+# shellcheck shell=sh disable=SC2034
+
+lab_devices='
+	nvme,serial=lab1,drive=@16M
+	edu
+	+edu
+	igb
+'
+
+# refused NAME PATTERN ARGUMENTS...: no guest, status 1, a line like PATTERN.
+refused()
+{
+	refused_name=$1 refused_pattern=$2
+	shift 2
+	guest refused true "$@"
+	same "$refused_name: refused" "$vmm_status/$guest_status" 1/
+	contains "$refused_name: why, and what to do" "$guest_log" "$refused_pattern"
+	same "$refused_name: one message" "$(grep -c . "$guest_log")" 1
+}
+
+job()
+{
+	nvme=$(device 1) first=$(device 2 0) second=$(device 2 1) igb=$(device 4)
+	[ -n "$igb" ] || igb=$(device 3)
+
+	refused 'no such device' '0000:77:00.0.*no such' --vfio 0000:77:00.0
+	refused 'bound to its host driver' "$nvme.*nvme.*sluice bind" --vfio "$nvme"
+	echo >"$pci/devices/$igb/driver_override"
+	echo "$igb" >"$pci/devices/$igb/driver/unbind"
+	refused 'bound to nothing' "$igb.*no driver.*sluice bind" --vfio "$igb"
+
+	check 'bind the NVMe' bind "$nvme" || return
+	refused 'named twice' "$nvme.*twice" --vfio "$nvme" --vfio "${nvme#0000:}"
+
+	mkfifo /tmp/hold.in
+	/lab/in/tools/vfio-hold "$(vfio_node "$nvme")" <>/tmp/hold.in >/tmp/hold.log 2>&1 &
+	hold=$!
+	check 'someone holds the device' wait_for 30 grep -q held /tmp/hold.log
+	refused 'device busy' "$nvme.*(in use|busy)" --vfio "$nvme"
+	kill $hold; wait $hold
+
+	/lab/in/tools/vfio-hold "$(group_node "$nvme")" <>/tmp/hold.in >/tmp/hold.log 2>&1 &
+	hold=$!
+	check 'a legacy user holds the group' wait_for 30 grep -q held /tmp/hold.log
+	refused 'group held by a legacy user' "$nvme.*group.*(legacy|/dev/vfio/).*$hold" --vfio "$nvme"
+	kill $hold; wait $hold
+
+	mv /dev/iommu /dev/iommu.away
+	refused 'no iommufd in this kernel' 'iommu.*CONFIG_IOMMUFD' --vfio "$nvme"
+	mv /dev/iommu.away /dev/iommu
+
+	check 'bind one of two functions of a group' bind "$first" || return
+	if [ "$(readlink "$pci/devices/$first/iommu_group")" = "$(readlink "$pci/devices/$second/iommu_group")" ]; then
+		insmod /lab/in/modules/none.ko 2>/dev/null
+		: # edu has no host driver here: the group stays viable
+	fi
+
+	guest_ok after 'after all that the device is as good as before' 'head -c 21 /dev/nvme0n1' --vfio "$nvme"
+
+	guest bad true --vfio "$nvme,nonsense=1"
+	same 'an unknown key is a bad argument' "$vmm_status" 2
+	contains 'which is named' "$guest_log" 'nonsense'
+}
