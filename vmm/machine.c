@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "arch/arch.h"
+#include "devices/pvpanic.h"
 #include "devices/serial.h"
 #include "vmm/base/bus.h"
 #include "vmm/base/dma.h"
@@ -30,6 +31,7 @@
 #include "vmm/config.h"
 #include "vmm/power.h"
 #include "vmm/ram.h"
+#include "vmm/slots.h"
 #include "vmm/terminal.h"
 #include "vmm/vcpu.h"
 
@@ -61,6 +63,8 @@ struct machine {
 	int serial_irq_fd;
 	struct serial *serial;
 	struct power *power;
+	struct pvpanic *panic;
+	struct slots *slots;
 	bool exit_port, reset_port; /* on the bus */
 	struct vcpus *vcpus;
 
@@ -129,6 +133,24 @@ static const struct vcpu_events vcpu_events = {
 
 static const struct power_events power_events = {.off = request_off, .reset = request_reset};
 
+static void panic_event(void *ctx, enum pvpanic_event event)
+{
+	struct machine *m = ctx;
+
+	switch (event) {
+	case PVPANIC_EVENT_PANICKED:
+		log_info("the guest's kernel panicked");
+		request(m, STATUS_CRASH);
+		break;
+	case PVPANIC_EVENT_CRASH_LOADED:
+		log_info("the guest's kernel panicked, its crash kernel runs");
+		break;
+	case PVPANIC_EVENT_SHUTDOWN:
+		request(m, STATUS_OFF);
+		break;
+	}
+}
+
 /* A test guest's own exit status: a byte written to the port. */
 static void write_exit_port(void *ctx, uint64_t offset, uint64_t value, unsigned size)
 {
@@ -157,8 +179,8 @@ static const struct bus_ops reset_port = {.read = read_nothing, .write = write_r
 
 static void log_state(struct machine *m)
 {
-	json_t *state = json_pack("{s:i, s:I, s:[]}", "cpus", (int)m->config->cpus, "memory",
-				  (json_int_t)m->config->memory, "devices");
+	json_t *state = json_pack("{s:i, s:I, s:o}", "cpus", (int)m->config->cpus, "memory",
+				  (json_int_t)m->config->memory, "devices", slots_status(m->slots));
 	char *text = state != NULL ? json_dumps(state, JSON_COMPACT) : NULL;
 
 	if (text != NULL)
@@ -340,10 +362,30 @@ static int create_board(struct machine *m)
 
 	r = power_create(&wiring, &m->power);
 	if (r == 0)
+		r = pvpanic_create(m->layout.panic.pio ? m->pio : m->mmio, m->layout.panic.base,
+				   panic_event, m, &m->panic);
+	if (r == 0)
 		r = add_port(m, &m->layout.exit, &exit_port, "exit port", &m->exit_port);
 	if (r == 0)
 		r = add_port(m, &m->layout.reset, &reset_port, "reset port", &m->reset_port);
 	return r;
+}
+
+static int create_slots(struct machine *m)
+{
+	const struct slots_wiring wiring = {
+		.config = m->config,
+		.layout = &m->layout,
+		.kvm = m->kvm,
+		.loop = m->loop,
+		.mmio = m->mmio,
+		.pio = m->pio,
+		.irq = m->irq,
+		.ictx = m->ictx,
+		.ioas = m->ioas,
+	};
+
+	return slots_create(&wiring, &m->slots);
 }
 
 static int create_vcpus(struct machine *m)
@@ -434,15 +476,15 @@ static int machine_create(struct machine *m)
 	    (r = create_address_space(m)) < 0)
 		return r;
 
-	if ((r = create_serial(m)) < 0 || (r = create_board(m)) < 0)
+	if ((r = create_serial(m)) < 0 || (r = create_board(m)) < 0 || (r = create_slots(m)) < 0 ||
+	    (r = create_vcpus(m)) < 0)
 		return r;
 
-	if ((r = create_vcpus(m)) < 0)
-		return r;
 	m->description = (struct arch_machine){
 		.layout = &m->layout,
 		.cpus = m->config->cpus,
 		.uart = true,
+		.panic = true,
 	};
 	return boot(m);
 }
@@ -451,10 +493,13 @@ static void machine_destroy(struct machine *m)
 {
 	/* No guest code runs and no access is under way from here on. */
 	vcpus_destroy(m->vcpus);
+	m->vcpus = NULL;
+	slots_destroy(m->slots);
 	if (m->reset_port)
 		bus_remove(m->layout.reset.pio ? m->pio : m->mmio, m->layout.reset.base, m);
 	if (m->exit_port)
 		bus_remove(m->layout.exit.pio ? m->pio : m->mmio, m->layout.exit.base, m);
+	pvpanic_destroy(m->panic);
 	power_destroy(m->power);
 	if (m->serial != NULL)
 		serial_destroy(m->serial);
@@ -501,7 +546,9 @@ static int reboot(struct machine *m)
 	serial_reset(m->serial);
 	power_reset(m->power);
 	m->power_presses = 0;
-	r = arch_irqchip_reset(m->kvm);
+	r = slots_reset(m->slots);
+	if (r == 0)
+		r = arch_irqchip_reset(m->kvm);
 	if (r == 0)
 		r = boot(m);
 	if (r < 0)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "devices/vfio/check/check.h"
 #include "vmm/base/log.h"
 #include "vmm/config.h"
 #include "vmm/machine.h"
@@ -38,7 +39,8 @@ static const struct command {
 	const char *name;
 	int (*main)(int argc, char **argv);
 } commands[] = {
-	{"run", run},
+	{"run", run},        {"check", check_main},   {"list", list_main},
+	{"bind", bind_main}, {"unbind", unbind_main},
 };
 
 int main(int argc, char **argv)

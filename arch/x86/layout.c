@@ -146,7 +146,7 @@ int arch_plan_layout(const struct arch_layout_request *request, struct arch_layo
 		.intx_gsi = {16, 17, 18, 19},
 		.uart = {.pio = true, .base = 0x3f8, .size = 8, .gsi = 4},
 		.power = {.base = BOARD_BASE, .size = 0x1000, .gsi = 20},
-		.panic = {.base = BOARD_BASE + 0x1000, .size = 2},
+		.panic = {.pio = true, .base = 0x505, .size = 1},
 		.exit = {.pio = true, .base = 0xf4, .size = 1},
 		.reset = {.pio = true, .base = 0x64, .size = 1},
 	};

@@ -164,7 +164,7 @@ static size_t put_mcfg(struct aml *out, const struct arch_machine *machine)
 	return table_end(out, start);
 }
 
-/* What the bridge passes on; the configuration ports belong to it as well. */
+/* What the bridge passes on. There are no configuration ports: the ECAM is all. */
 static void put_bridge_resources(struct aml *out, const struct arch_layout *layout)
 {
 	const struct pci_windows *windows = &layout->windows;
@@ -173,7 +173,6 @@ static void put_bridge_resources(struct aml *out, const struct arch_layout *layo
 	aml_define(out, "_CRS");
 	list = aml_resources(out);
 	aml_bus_range(out, 0, layout->bus_count - 1);
-	aml_io(out, 0xcf8, 8);
 	if (windows->io.size != 0)
 		aml_io_window(out, (uint32_t)windows->io.base, (uint32_t)windows->io.size);
 	if (windows->mem32.size != 0)
@@ -329,7 +328,7 @@ static void put_panic(struct aml *out, const struct arch_device *panic)
 	aml_define_string(out, "_HID", "QEMU0001");
 	aml_define(out, "_CRS");
 	list = aml_resources(out);
-	aml_memory_fixed(out, (uint32_t)panic->base, (uint32_t)panic->size);
+	aml_io(out, (uint16_t)panic->base, (uint8_t)panic->size);
 	aml_end_resources(out, list);
 	aml_end(out, device);
 }

@@ -37,7 +37,6 @@ static void check_layout(uint64_t memory, uint64_t alignment, unsigned bits,
 					  layout.windows.mem64,
 					  layout.msi,
 					  {layout.power.base, layout.power.size},
-					  {layout.panic.base, layout.panic.size},
 					  {0xfec00000, 0x1000},
 					  {0xfd00000000, 0x300000000}};
 	const size_t fixed_count = sizeof(fixed) / sizeof(fixed[0]);

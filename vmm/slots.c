@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/slots.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arch.h"
+#include "devices/virtio/block.h"
+#include "devices/virtio/rng.h"
+#include "vmm/base/log.h"
+#include "vmm/config.h"
+#include "vmm/pci/function.h"
+#include "vmm/pci/host_bridge.h"
+
+struct slots {
+	struct slots_wiring wiring;
+	struct pci_host_bridge *bridge;
+};
+
+/* Put @fn on the root bus; the bridge owns it from then on. */
+static int add(struct slots *slots, struct pci_function *fn)
+{
+	int r = pci_root_add(slots->bridge, fn, -1);
+
+	if (r < 0) {
+		log_error("%s: no free slot on the root bus", fn->id);
+		fn->ops->destroy(fn);
+	}
+	return r;
+}
+
+static int add_disks(struct slots *slots)
+{
+	const struct vm_config *config = slots->wiring.config;
+	struct pci_function *fn;
+	char id[16];
+	int r = 0;
+
+	for (unsigned i = 0; i < config->disk_count && r == 0; i++) {
+		const struct virtio_block_config disk = {
+			.id = id,
+			.path = config->disks[i].path,
+			.readonly = config->disks[i].readonly,
+		};
+
+		snprintf(id, sizeof(id), "disk%u", i);
+		r = virtio_block_create(&disk, slots->wiring.loop, slots->wiring.ioas, &fn);
+		if (r == 0)
+			r = add(slots, fn);
+	}
+	return r;
+}
+
+static int add_rng(struct slots *slots)
+{
+	static const struct virtio_rng_config config = {.id = "rng0"};
+	struct pci_function *fn;
+	int r = virtio_rng_create(&config, slots->wiring.loop, slots->wiring.ioas, &fn);
+
+	return r < 0 ? r : add(slots, fn);
+}
+
+static int create_bridge(struct slots *slots)
+{
+	const struct arch_layout *layout = slots->wiring.layout;
+	struct pci_host_bridge_config config = {
+		.mmio = slots->wiring.mmio,
+		.pio = NULL, /* ECAM only: one exit for an access in place of two */
+		.irq = slots->wiring.irq,
+		.loop = slots->wiring.loop,
+		.ecam_base = layout->ecam.base,
+		.bus_count = layout->bus_count,
+		.windows = layout->windows,
+	};
+	int r;
+
+	memcpy(config.intx_gsi, layout->intx_gsi, sizeof(config.intx_gsi));
+	r = pci_host_bridge_create(&config, &slots->bridge);
+	if (r < 0)
+		log_error("PCI host bridge: %s", strerror(-r));
+	return r;
+}
+
+int slots_create(const struct slots_wiring *wiring, struct slots **out)
+{
+	struct slots *slots = calloc(1, sizeof(*slots));
+	int r;
+
+	if (slots == NULL)
+		return -ENOMEM;
+	slots->wiring = *wiring;
+	r = create_bridge(slots);
+	if (r == 0)
+		r = add_disks(slots);
+	if (r == 0)
+		r = add_rng(slots);
+	if (r == 0)
+		r = pci_host_bridge_assign(slots->bridge);
+	if (r < 0) {
+		slots_destroy(slots);
+		return r;
+	}
+	*out = slots;
+	return 0;
+}
+
+void slots_destroy(struct slots *slots)
+{
+	if (slots == NULL)
+		return;
+	if (slots->bridge != NULL)
+		pci_host_bridge_destroy(slots->bridge);
+	free(slots);
+}
+
+int slots_reset(struct slots *slots)
+{
+	return pci_host_bridge_reset(slots->bridge);
+}
+
+struct json_t *slots_status(struct slots *slots)
+{
+	json_t *list = json_array();
+
+	(void)slots;
+	return list;
+}
