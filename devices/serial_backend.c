@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
@@ -266,6 +267,17 @@ bool serial_backend_room(const struct serial_backend *b)
 /* Input */
 
 static void in_ready(void *ctx, uint32_t events);
+static void look_timer_fired(void *ctx);
+
+/* The look timer is for input that epoll cannot wait for. */
+static int look_soon(struct serial_backend *b, uint64_t delay_ns)
+{
+	int ret = 0;
+
+	if (!b->look_timer)
+		ret = loop_add_timer(b->params.loop, look_timer_fired, b, &b->look_timer);
+	return ret < 0 ? ret : loop_timer_set(b->params.loop, b->look_timer, delay_ns);
+}
 
 static void in_resume(struct serial_backend *b)
 {
@@ -274,7 +286,7 @@ static void in_resume(struct serial_backend *b)
 	if (!b->in_open || b->in_source)
 		return;
 	if (b->in_plain_file) {
-		loop_timer_set(b->params.loop, b->look_timer, 1);
+		look_soon(b, 1);
 		return;
 	}
 	ret = loop_add_fd(b->params.loop, b->in_fd, EPOLLIN, in_ready, b, &b->in_source);
@@ -283,7 +295,7 @@ static void in_resume(struct serial_backend *b)
 	b->in_source = NULL;
 	b->in_plain_file = ret == -EPERM;
 	if (b->in_plain_file) {
-		loop_timer_set(b->params.loop, b->look_timer, 1);
+		look_soon(b, 1);
 		return;
 	}
 	b->in_open = false;
@@ -303,7 +315,7 @@ static void pty_disconnect(struct serial_backend *b)
 	loop_remove(b->params.loop, b->out_source);
 	b->out_source = NULL;
 	b->connected = false;
-	loop_timer_set(b->params.loop, b->look_timer, PTY_LOOK_AGAIN_NS);
+	look_soon(b, PTY_LOOK_AGAIN_NS);
 	b->params.room(b->params.ctx);
 }
 
@@ -346,7 +358,7 @@ static void in_read(struct serial_backend *b)
 	if (!b->in_reads_on && b->in.count >= SERIAL_INPUT_HIGH)
 		in_pause(b);
 	else if (b->in_plain_file)
-		loop_timer_set(b->params.loop, b->look_timer, 1);
+		look_soon(b, 1);
 unlock:
 	pthread_mutex_unlock(b->params.lock);
 }
@@ -381,7 +393,7 @@ static void look_timer_fired(void *ctx)
 	}
 	pthread_mutex_lock(b->params.lock);
 	if (poll(&pfd, 1, 0) < 0 || (pfd.revents & POLLHUP)) {
-		loop_timer_set(b->params.loop, b->look_timer, PTY_LOOK_AGAIN_NS);
+		look_soon(b, PTY_LOOK_AGAIN_NS);
 	} else {
 		b->connected = true;
 		in_resume(b);
@@ -392,18 +404,14 @@ static void look_timer_fired(void *ctx)
 
 /* Opening */
 
-/*
- * Standard output is shared with the shell and others: O_NONBLOCK set on it would reach them. A
- * terminal or pipe can be opened once more for a description of our own.
- */
-static void open_stdout(struct serial_backend *b)
+/* Find out how to write to out_fd without ever waiting. */
+static void choose_style(struct serial_backend *b)
 {
 	struct stat st;
 	int fd;
 
-	b->out_fd = STDOUT_FILENO;
 	b->out_style = WRITE_PLAIN;
-	if (fstat(b->out_fd, &st) < 0)
+	if (fstat(b->out_fd, &st) < 0 || S_ISREG(st.st_mode))
 		return;
 	if (S_ISSOCK(st.st_mode)) {
 		b->out_style = WRITE_SOCKET;
@@ -411,8 +419,10 @@ static void open_stdout(struct serial_backend *b)
 	}
 	if (!S_ISFIFO(st.st_mode) && !isatty(b->out_fd))
 		return;
-	fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	fd = host_reopen_output(b->out_fd);
 	if (fd >= 0) {
+		if (b->out_fd_owned)
+			close(b->out_fd);
 		b->out_fd = fd;
 		b->out_fd_owned = true;
 		return;
@@ -424,53 +434,20 @@ static void open_stdout(struct serial_backend *b)
 
 static int open_pty(struct serial_backend *b)
 {
-	int master, slave, ret;
+	int ret;
 
-	master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	if (master < 0) {
-		ret = -errno;
-		log_error("%s: cannot make a pseudo terminal: %s; is /dev/ptmx there?",
+	b->in_fd = host_open_pty(b->pty_path, sizeof(b->pty_path));
+	if (b->in_fd < 0) {
+		ret = b->in_fd;
+		log_error("%s: cannot make a pseudo terminal: %s; is devpts mounted on /dev/pts?",
 			  b->params.id, strerror(-ret));
 		return ret;
 	}
-	if (grantpt(master) < 0 || unlockpt(master) < 0 ||
-	    ptsname_r(master, b->pty_path, sizeof(b->pty_path)) != 0) {
-		ret = -errno;
-		goto close_master;
-	}
-	/* The master reports a hang-up only after a first close of the other end. */
-	slave = open(b->pty_path, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (slave < 0) {
-		ret = -errno;
-		goto close_master;
-	}
-	close(slave);
-	b->in_fd = master;
-	b->out_fd = fcntl(master, F_DUPFD_CLOEXEC, 3);
+	/* Input and output are watched apart, so each has a descriptor. */
+	b->out_fd = fcntl(b->in_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	if (b->out_fd < 0) {
 		ret = -errno;
-		b->in_fd = -1;
-		goto close_master;
-	}
-	b->out_fd_owned = true;
-	return 0;
-
-close_master:
-	close(master);
-	log_error("%s: cannot set the pseudo terminal up: %s; is /dev/pts mounted?", b->params.id,
-		  strerror(-ret));
-	return ret;
-}
-
-static int open_file(struct serial_backend *b, const char *path)
-{
-	int ret;
-
-	b->out_fd =
-		open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
-	if (b->out_fd < 0) {
-		ret = -errno;
-		log_error("%s: cannot open %s for console output: %s", b->params.id, path,
+		log_error("%s: no second descriptor of %s: %s", b->params.id, b->pty_path,
 			  strerror(-ret));
 		return ret;
 	}
@@ -478,20 +455,46 @@ static int open_file(struct serial_backend *b, const char *path)
 	return 0;
 }
 
-static int add_timers(struct serial_backend *b)
+static int open_file(struct serial_backend *b, const char *path)
 {
-	int ret;
+	b->out_fd = host_open_output(path, false);
+	if (b->out_fd < 0) {
+		log_error("%s: cannot open %s for console output: %s", b->params.id, path,
+			  strerror(-b->out_fd));
+		return b->out_fd;
+	}
+	b->out_fd_owned = true;
+	choose_style(b);
+	return 0;
+}
 
-	ret = loop_add_timer(b->params.loop, flush_timer_fired, b, &b->flush_timer);
-	if (ret < 0)
-		return ret;
-	return loop_add_timer(b->params.loop, look_timer_fired, b, &b->look_timer);
+static int open_kind(struct serial_backend *b)
+{
+	switch (b->kind) {
+	case SERIAL_STDIO:
+		b->out_fd = STDOUT_FILENO;
+		choose_style(b);
+		b->in_fd = STDIN_FILENO;
+		b->in_open = true;
+		b->in_reads_on = b->params.filter && isatty(b->in_fd);
+		return 0;
+	case SERIAL_PTY:
+		b->params.filter = NULL;
+		b->in_open = true;
+		b->connected = false;
+		return open_pty(b);
+	case SERIAL_FILE:
+		return open_file(b, b->params.config->path);
+	case SERIAL_NONE:
+		break;
+	}
+	return 0;
 }
 
 int serial_backend_create(const struct serial_backend_params *params, struct serial_backend **out)
 {
 	struct serial_backend *b;
-	int ret = 0;
+	int ret;
 
 	b = calloc(1, sizeof(*b));
 	if (!b)
@@ -502,37 +505,19 @@ int serial_backend_create(const struct serial_backend_params *params, struct ser
 	b->out_fd = -1;
 	b->connected = true;
 
-	switch (b->kind) {
-	case SERIAL_NONE:
-		break;
-	case SERIAL_STDIO:
-		open_stdout(b);
-		b->in_fd = STDIN_FILENO;
-		b->in_open = true;
-		b->in_reads_on = params->filter && isatty(b->in_fd);
-		break;
-	case SERIAL_PTY:
-		b->params.filter = NULL;
-		ret = open_pty(b);
-		b->in_open = true;
-		b->connected = false;
-		break;
-	case SERIAL_FILE:
-		ret = open_file(b, params->config->path);
-		break;
-	}
+	ret = open_kind(b);
 	if (ret == 0 && b->kind != SERIAL_NONE)
-		ret = add_timers(b);
+		ret = loop_add_timer(b->params.loop, flush_timer_fired, b, &b->flush_timer);
+	if (ret == 0 && b->kind == SERIAL_PTY)
+		ret = look_soon(b, PTY_LOOK_AGAIN_NS);
 	if (ret < 0) {
 		serial_backend_destroy(b);
 		return ret;
 	}
-	if (b->kind == SERIAL_PTY) {
+	if (b->kind == SERIAL_PTY)
 		dprintf(STDOUT_FILENO, "%s: %s\n", b->params.id, b->pty_path);
-		loop_timer_set(b->params.loop, b->look_timer, PTY_LOOK_AGAIN_NS);
-	} else {
+	else
 		in_resume(b);
-	}
 	*out = b;
 	return 0;
 }

@@ -363,6 +363,14 @@ int host_remove(const char *path)
 	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+int host_reopen_output(int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open_path(path, O_WRONLY | O_NONBLOCK, 0);
+}
+
 /* What direct I/O must be aligned to: the kernel says so since 6.1, else the common upper bound. */
 static uint32_t direct_alignment(int fd, const struct stat *st)
 {
@@ -423,7 +431,7 @@ int host_open_pty(char *name, size_t size)
 {
 	int fd = open_path("/dev/ptmx", O_RDWR | O_NONBLOCK, 0);
 	struct termios mode;
-	int error;
+	int error, peer;
 
 	if (fd < 0)
 		return fd;
@@ -437,6 +445,11 @@ int host_open_pty(char *name, size_t size)
 	cfmakeraw(&mode);
 	if (tcsetattr(fd, TCSANOW, &mode) < 0)
 		return close_with(fd, -errno);
+	/* The master tells a hang-up only after a first close of the other end. */
+	peer = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (peer < 0)
+		return close_with(fd, -errno);
+	close(peer);
 	return fd;
 }
 

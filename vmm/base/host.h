@@ -86,6 +86,12 @@ int host_make_directory(const char *path);
 /* Remove a file; 0 when there is none. */
 int host_remove(const char *path);
 
+/*
+ * A description of our own, write-only and non-blocking, of the terminal or pipe behind @fd: flags
+ * set on @fd itself would reach every process it is shared with. -errno of opening it once more.
+ */
+int host_reopen_output(int fd);
+
 #define HOST_DISK_READONLY (1u << 0)
 #define HOST_DISK_DIRECT   (1u << 1) /* past the page cache, where the file system can */
 
@@ -106,7 +112,10 @@ int host_open_disk(const char *path, unsigned flags, struct host_disk *disk);
 
 /* ---- terminals and networks ------------------------------------------------------------------ */
 
-/* The master of a new pseudo terminal in raw mode; @name receives the path of its other end. */
+/*
+ * The master of a new pseudo terminal in raw mode, non-blocking; @name receives the path of its other
+ * end. It reports a hang-up until somebody opens that, and again after the last close.
+ */
 int host_open_pty(char *name, size_t size);
 
 /*
