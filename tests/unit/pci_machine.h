@@ -191,7 +191,7 @@ static uint64_t ecam(unsigned bus, unsigned device, unsigned function, unsigned 
 }
 
 static inline uint32_t config_get(unsigned bus, unsigned device, unsigned function, unsigned offset,
-			   unsigned size)
+				  unsigned size)
 {
 	uint8_t bytes[4] = {0};
 
@@ -200,7 +200,7 @@ static inline uint32_t config_get(unsigned bus, unsigned device, unsigned functi
 }
 
 static inline void config_set(unsigned bus, unsigned device, unsigned function, unsigned offset,
-		       uint32_t value, unsigned size)
+			      uint32_t value, unsigned size)
 {
 	uint8_t bytes[4];
 

@@ -255,6 +255,26 @@ Test(open, open_and_close_ops_may_be_absent)
 	fake_device_done(fake);
 }
 
+static int open_with_half_a_table(struct vfio_device *vdev)
+{
+	static const struct vfio_migration_ops half;
+
+	fake_say((struct fake_device *)vdev, "open");
+	vdev->mig_ops = &half;
+	return 0;
+}
+
+Test(open, half_a_table_that_comes_with_the_open_is_refused)
+{
+	struct fake_device *fake = fake_device_registered("a");
+
+	fake->ops.open_device = open_with_half_a_table;
+	cr_expect_eq(vfio_device_open(&fake->vdev, fake_ictx()), -EINVAL);
+	cr_expect_str_eq(fake->log, "bind open close unbind");
+	cr_expect_eq(fake->vdev.refcount, 1);
+	fake_device_done(fake);
+}
+
 Test(open, a_second_open_is_einval_as_on_the_cdev)
 {
 	struct fake_device *fake = opened();

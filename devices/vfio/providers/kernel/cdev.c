@@ -126,6 +126,10 @@ static int find_node(struct kernel_device *kd, unsigned *index)
 			kd->name);
 		return -EOPNOTSUPP;
 	}
+	if (rc && rc != -ENOENT) {
+		log_error("vfio %s: %s: %s", kd->name, path, strerror(-rc));
+		return rc;
+	}
 	if (!found)
 		return kernel_explain_unbound(kd);
 
@@ -204,18 +208,29 @@ int kernel_open_node(struct kernel_device *kd)
 	fd = calls->open_vfio(calls->ctx, kd->node);
 	if (fd < 0)
 		return kernel_explain_node(kd, fd);
+	if (!kd->has_dev)
+		return fd;
+
 	/* A stale node of an earlier device must not give the guest another one. */
 	rc = calls->fstat(calls->ctx, fd, &st);
-	if (!rc && kd->has_dev && st.st_rdev != kd->dev) {
+	if (rc) {
+		log_error("vfio %s: %s: %s", kd->name, kd->node, strerror(-rc));
+		goto close_fd;
+	}
+	if (st.st_rdev != kd->dev) {
 		log_error(
 			"vfio %s: %s is device %u:%u, but sysfs says %u:%u; let udev make the node "
 			"again",
 			kd->name, kd->node, major(st.st_rdev), minor(st.st_rdev), major(kd->dev),
 			minor(kd->dev));
-		calls->close(calls->ctx, fd);
-		return -ENODEV;
+		rc = -ENODEV;
+		goto close_fd;
 	}
 	return fd;
+
+close_fd:
+	calls->close(calls->ctx, fd);
+	return rc;
 }
 
 /*
