@@ -107,6 +107,18 @@ Test(bind_plan, without_memory_the_kernel_chooses)
 	expect_step(&plan, 2, "0000:01:00.0", "/sys/bus/pci/drivers_probe", true);
 }
 
+Test(bind_plan, a_device_comes_back_from_pci_stub_too)
+{
+	struct bind_memory memory = {.known = true, .driver = "nvme"};
+	struct check_facts f = device("pci-stub");
+	struct bind_plan plan;
+
+	cr_expect(bind_is_parked(&f));
+	bind_plan_back(&f, &memory, &plan);
+	cr_expect_eq(plan.count, 4);
+	expect_step(&plan, 1, "0000:01:00.0", "/sys/bus/pci/drivers/pci-stub/unbind", false);
+}
+
 Test(bind_plan, a_host_driver_is_never_unbound_on_the_way_back)
 {
 	struct bind_memory memory = {.known = true, .driver = "nvme"};

@@ -187,7 +187,6 @@ static void setup(void)
 	put("/dev/kvm", "");
 	put("/dev/iommu", "");
 	put("/sys/class/misc/iommu/dev", "10:124\n");
-	put("/sys/class/iommu/dmar0/x", "");
 	put("/sys/firmware/acpi/tables/DMAR", "");
 	put("/sys/module/iommufd/parameters/allow_unsafe_interrupts", "N\n");
 	make_device(PORT, "0x060400\n", "0x8086\n", "0x1901\n", "pcieport", "1");
@@ -504,12 +503,22 @@ Test(gather, the_mistakes_of_the_field_are_told_apart)
 Test(gather, an_iommu_that_is_off_is_told_from_one_that_is_missing)
 {
 	drop(NVME "/iommu_group");
-	drop("/sys/class/iommu/dmar0/x");
-	rmdir(check_format(arena, "%s/sys/class/iommu/dmar0", root));
+	drop("/sys/kernel/iommu_groups/1/devices/0000:00:01.0");
+	drop("/sys/kernel/iommu_groups/2/devices/0000:01:00.0");
+	/* The kernel's self-test of iommufd has an IOMMU and devices of its own. */
+	put("/sys/class/iommu/iommufd_selftest_iommu.0/x", "");
+	link_to("/sys/kernel/iommu_groups/3/devices/iommufd_mock0", "/sys/devices/iommufd_mock0");
 	put("/proc/self/limits", "");
 	cr_expect_str_eq(first_obstacle("01:00.0"), "iommu.off");
 	cr_expect_str_eq(gather("01:00.0").iommu_table, "DMAR");
+	cr_expect_not(gather("01:00.0").iommu_any);
 	cr_expect_null(gather("01:00.0").iommu_group);
+	/* A no-IOMMU group is none, a real one of another device is. */
+	link_to("/sys/kernel/iommu_groups/0/devices/0000:01:00.0", NVME);
+	put("/sys/kernel/iommu_groups/0/name", "vfio-noiommu\n");
+	cr_expect_not(gather("01:00.0").iommu_any);
+	link_to("/sys/kernel/iommu_groups/1/devices/0000:00:01.0", PORT);
+	cr_expect(gather("01:00.0").iommu_any);
 	drop("/sys/firmware/acpi/tables/DMAR");
 	cr_expect_null(gather("01:00.0").iommu_table);
 }

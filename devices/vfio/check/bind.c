@@ -221,7 +221,6 @@ static void undo(struct work *work, const char *address, const struct check_fact
 		 before->driver_override ? before->driver_override : "");
 	bind_plan_back(&now, &memory, &plan);
 	carry_out(work, address, &plan);
-	forget(work, address);
 }
 
 static int to_guest(struct work *work, const char *address)
@@ -229,8 +228,10 @@ static int to_guest(struct work *work, const char *address)
 	const struct check_finding *why;
 	struct check_report report;
 	struct check_facts before, after;
+	struct bind_memory memory;
 	struct bind_plan plan;
 	const char *driver;
+	bool remembered;
 	int ret;
 
 	ret = gather(work, address, &before, &report);
@@ -256,8 +257,10 @@ static int to_guest(struct work *work, const char *address)
 		printf("%s: %s has it already\n", address, driver);
 		return 0;
 	}
-	/* From one VFIO driver to another the memory of the host's own stays. */
-	ret = before.vfio ? 0 : remember(work, &before);
+	/* What is remembered of the host's own driver outlives a time with another one. */
+	recall(work, address, &memory);
+	remembered = !before.vfio && !(memory.known && bind_is_parked(&before));
+	ret = remembered ? remember(work, &before) : 0;
 	if (ret == 0)
 		ret = carry_out(work, address, &plan);
 	if (ret == 0)
@@ -269,6 +272,8 @@ static int to_guest(struct work *work, const char *address)
 	}
 	if (ret < 0) {
 		undo(work, address, &before);
+		if (remembered)
+			forget(work, address);
 		return ret;
 	}
 	printf("%s: %s -> %s", address, before.driver ? before.driver : "no driver", driver);
@@ -303,9 +308,9 @@ static int to_host(struct work *work, const char *address)
 	}
 	address = before.address;
 	recall(work, address, &memory);
-	if (!before.vfio && !memory.known) {
-		printf("%s: %s has it already\n", address,
-		       before.driver ? before.driver : "no driver");
+	if (!bind_is_parked(&before)) {
+		forget(work, address);
+		printf("%s: %s has it already\n", address, before.driver);
 		return 0;
 	}
 	/* A driver that was removed in the meantime comes back by the device's alias. */

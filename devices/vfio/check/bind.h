@@ -24,6 +24,9 @@ struct bind_memory {
 void bind_memory_format(const struct bind_memory *memory, char out[160]);
 int bind_memory_parse(const char *text, struct bind_memory *memory);
 
+/* Is the device with no driver of the host's own: none, a VFIO driver, or pci-stub? */
+bool bind_is_parked(const struct check_facts *facts);
+
 /* One write into sysfs, in order. */
 struct bind_step {
 	char path[160]; /* absolute */
@@ -39,7 +42,7 @@ struct bind_plan {
 /* From whatever driver the device has to @driver. No steps when it has that. */
 void bind_plan_to(const struct check_facts *facts, const char *driver, struct bind_plan *plan);
 
-/* From its VFIO driver to what @memory tells, or to what the kernel finds for it. */
+/* From where it is parked to what @memory tells, or to what the kernel finds for it. */
 void bind_plan_back(const struct check_facts *facts, const struct bind_memory *memory,
 		    struct bind_plan *plan);
 

@@ -48,6 +48,11 @@ static void add_step(struct bind_plan *plan, bool may_fail, const char *text, co
 	step->may_fail = may_fail;
 }
 
+bool bind_is_parked(const struct check_facts *facts)
+{
+	return !facts->driver || facts->vfio || strcmp(facts->driver, "pci-stub") == 0;
+}
+
 void bind_plan_to(const struct check_facts *facts, const char *driver, struct bind_plan *plan)
 {
 	*plan = (struct bind_plan){.count = 0};
@@ -69,7 +74,7 @@ void bind_plan_back(const struct check_facts *facts, const struct bind_memory *m
 	/* A newline alone clears the attribute. */
 	add_step(plan, false, *override ? override : "\n", "/sys/bus/pci/devices/", facts->address,
 		 "/driver_override");
-	if (facts->driver && facts->vfio)
+	if (facts->driver && bind_is_parked(facts))
 		add_step(plan, false, facts->address, "/sys/bus/pci/drivers/", facts->driver,
 			 "/unbind");
 	if (memory->known && !memory->driver[0])
