@@ -35,8 +35,8 @@
 #define XSAVE_MXCSR 6
 
 /*
- * What a guest can have set. Those of KVM's own first: it writes to guest memory by them. All that
- * this KVM or CPU does not have are refused one by one, which is no failure.
+ * What a guest can have set. Those of KVM's own first: it writes to guest memory by them. What this
+ * KVM or CPU does not have cannot be read, and is left alone.
  */
 static const struct kvm_msr_entry power_on_msrs[] = {
 	{.index = MSR_KVM_SYSTEM_TIME},
@@ -76,6 +76,20 @@ static int fail(unsigned index, const char *what)
 
 	log_error("vcpu%u: %s: %s", index, what, strerror(-r));
 	return r;
+}
+
+/* Only what differs: KVM complains in the host's log about some writes, of 0 as well. */
+static void reset_msr(int vcpu_fd, const struct kvm_msr_entry *wanted)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} msr = {.header.nmsrs = 1, .entry = {.index = wanted->index}};
+
+	if (ioctl(vcpu_fd, KVM_GET_MSRS, &msr) != 1 || msr.entry.data == wanted->data)
+		return;
+	msr.entry.data = wanted->data;
+	(void)ioctl(vcpu_fd, KVM_SET_MSRS, &msr);
 }
 
 static void put_lapic(struct kvm_lapic_state *state, unsigned offset, uint32_t value)
@@ -154,14 +168,8 @@ int vcpu_power_on(int vcpu_fd, unsigned index, bool boot)
 	const struct kvm_regs regs = {.rip = 0xfff0, .rflags = 2};
 	int r;
 
-	for (size_t i = 0; i < sizeof(power_on_msrs) / sizeof(power_on_msrs[0]); i++) {
-		struct {
-			struct kvm_msrs header;
-			struct kvm_msr_entry entry;
-		} msr = {.header.nmsrs = 1, .entry = power_on_msrs[i]};
-
-		(void)ioctl(vcpu_fd, KVM_SET_MSRS, &msr);
-	}
+	for (size_t i = 0; i < sizeof(power_on_msrs) / sizeof(power_on_msrs[0]); i++)
+		reset_msr(vcpu_fd, &power_on_msrs[i]);
 	if (ioctl(vcpu_fd, KVM_SET_SREGS, &sregs) < 0)
 		return fail(index, "KVM_SET_SREGS");
 	if (ioctl(vcpu_fd, KVM_SET_REGS, &regs) < 0)
