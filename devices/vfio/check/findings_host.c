@@ -218,8 +218,8 @@ static void judge_huge_pages(struct judge *judge)
 	check_size(f->huge_page, page);
 	if (f->huge_free >= need) {
 		judge_ok(judge, "hugepages.ok", "memory",
-			 "%" PRIu64 " of %s are free, the guest needs %" PRIu64, f->huge_free, page,
-			 need);
+			 "%" PRIu64 " huge pages of %s are free, the guest needs %" PRIu64,
+			 f->huge_free, page, need);
 		return;
 	}
 	finding =
@@ -263,8 +263,8 @@ static void judge_memory(struct judge *judge)
 	check_size(f->memory_available, have);
 	judge_ok(judge, "memory.ok", "memory", "%s available, the guest needs %s", have, need);
 	judge_ok(judge, "hugepages.ok", "memory",
-		 "free: %" PRIu64 " of 2 MiB, %" PRIu64 " of 1 GiB; not asked for", f->huge_2m_free,
-		 f->huge_1g_free);
+		 "free huge pages: %" PRIu64 " of 2 MiB, %" PRIu64 " of 1 GiB; not asked for",
+		 f->huge_2m_free, f->huge_1g_free);
 }
 
 void judge_host(struct judge *judge)
