@@ -6,7 +6,7 @@
 #ifndef SLUICE_TESTS_PCI_MACHINE_H
 #define SLUICE_TESTS_PCI_MACHINE_H
 
-#include <criterion/criterion.h>
+#include "tests/unit/support.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
