@@ -241,15 +241,18 @@ bool virtqueue_wants_interrupt(struct virtqueue *q)
 void virtqueue_set_notify(struct virtqueue *q, bool on)
 {
 	bool ok = true;
+	uint16_t idx;
 
 	if (q->fault || !q->enabled)
 		return;
+	/* What is there already need not bring a notification, also where it was not taken yet. */
 	if (!q->event_idx)
 		ok = store16(q, q->used + USED_FLAGS, on ? 0 : VRING_USED_F_NO_NOTIFY);
 	else if (on)
-		ok = store16(q, q->used + USED_RING + 8u * q->size, q->next_avail);
+		ok = load16(q, q->avail + AVAIL_IDX, &idx) &&
+		     store16(q, q->used + USED_RING + 8u * q->size, idx);
 	if (!ok)
-		broken(q, "the used ring is not in memory");
+		broken(q, "a ring is not in memory");
 	atomic_thread_fence(memory_order_seq_cst);
 }
 

@@ -91,8 +91,9 @@ void virtqueue_publish(struct virtqueue *q);
 bool virtqueue_wants_interrupt(struct virtqueue *q);
 
 /*
- * Ask the driver for notifications, or say that none is needed while the queue is being looked at.
- * After switching on, look once more: a chain that came in between brings none.
+ * Ask the driver for a notification when it adds to what is there now, or say that none is needed
+ * while the queue is being looked at. After switching on, look once more: a chain that came in
+ * between brings none.
  */
 void virtqueue_set_notify(struct virtqueue *q, bool on);
 

@@ -474,6 +474,11 @@ int host_open_tap(const char *name, unsigned header_size)
 	return fd;
 }
 
+int host_tap_offload(int fd, unsigned flags)
+{
+	return ioctl(fd, TUNSETOFFLOAD, (unsigned long)flags) < 0 ? -errno : 0;
+}
+
 /* ---- memory and limits ----------------------------------------------------------------------- */
 
 uint64_t host_page_bytes(enum host_page_kind kind)

@@ -124,6 +124,8 @@ int host_open_pty(char *name, size_t size);
  * in use, -EPERM: not ours, -EINVAL: no tap or bad name, -ENOENT: no /dev/net/tun.
  */
 int host_open_tap(const char *name, unsigned header_size);
+/* What frames from the tap may leave undone: TUN_F_* of linux/if_tun.h. -EINVAL: not all of it. */
+int host_tap_offload(int fd, unsigned flags);
 
 /* ---- memory and limits ----------------------------------------------------------------------- */
 
