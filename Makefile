@@ -33,7 +33,7 @@ UNIT_BIN := $(UNIT:%.c=$(BUILD)/%)
 # What several unit tests share (fakes): linked into those that use it.
 FAKE := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c))))
 
-.PHONY: all static setup run test test-full unit lint format bench clean help lab-shell
+.PHONY: all static man setup run test test-full unit lint format bench clean help lab-shell
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/sluice
@@ -50,6 +50,12 @@ $(BUILD)/sluice-static: $(BUILD)/vmm/main.o $(BUILD)/libsluice.a
 	$(Q)$(CC) $(LDFLAGS) -static -o $@ $^ $(LIBS)
 
 static: $(BUILD)/sluice-static
+
+man: $(BUILD)/sluice.1
+
+$(BUILD)/sluice.1: docs/sluice.1.scd
+	@mkdir -p $(@D)
+	$(Q)scdoc < $< > $@
 
 # Commands around a launch are for people: small rather than quick.
 $(BUILD)/devices/vfio/check/%.o: OPT := $(OPT:-O2=-Os)
@@ -100,6 +106,7 @@ test: setup
 	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
 	$(Q)BUILD=$(BUILD) tests/suite \
 		'lint=$(MAKE) --no-print-directory lint' \
+		'docs=tests/docs' \
 		'unit=$(MAKE) -j$(JOBS) --no-print-directory unit BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
 		'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
 		'arm64-compile=$(MAKE) -j$(JOBS) --no-print-directory arm64-compile' \
@@ -128,6 +135,7 @@ help:
 	@echo 'make test       set up and run the test suite (CI runs this)'
 	@echo 'make test-full  the same with the long parts'
 	@echo 'make unit       unit tests only'
+	@echo 'make man        the manual page, build/sluice.1'
 	@echo 'make lab-shell  a shell in the lab host'
 	@echo 'make bench      measure, side by side with QEMU and a floor program'
 	@echo 'make setup      only the set-up: packages, headers, lab kernel, QEMU, initramfs'

@@ -1162,6 +1162,57 @@ Test(findings, json_says_what_the_report_says)
 	}
 }
 
+/* Every member is in the document's description, as `name`, or in a table or list of its own. */
+static void expect_described(const char *description, json_t *json)
+{
+	const char *key;
+	json_t *value;
+	size_t at;
+
+	json_object_foreach(json, key, value)
+	{
+		char quoted[64], first[64], more[64];
+
+		snprintf(quoted, sizeof(quoted), "`%s`", key);
+		snprintf(first, sizeof(first), "| %s", key);
+		snprintf(more, sizeof(more), ", %s |", key);
+		cr_expect(strstr(description, quoted) || strstr(description, first) ||
+				  strstr(description, more),
+			  "%s is not in docs/check.md", key);
+		expect_described(description, value);
+	}
+	if (json_is_array(json)) {
+		json_array_foreach(json, at, value)
+		{
+			expect_described(description, value);
+		}
+	}
+}
+
+Test(findings, every_member_of_the_document_is_described)
+{
+	static char description[65536];
+	FILE *file = fopen("docs/check.md", "r");
+	struct check_report report;
+	struct scene s;
+	json_t *json;
+
+	cr_assert_not_null(file, "run it in the top directory");
+	fread(description, 1, sizeof(description) - 1, file);
+	fclose(file);
+	good(&s);
+	bad_busy(&s);
+	bad_reserved_direct(&s);
+	rehearsed(&s);
+	s.f.config_whole = true;
+	cr_assert_eq(check_judge(arena, &s.f, &report), 0);
+	json = check_json(&s.f, &report);
+	cr_assert_not_null(json);
+	cr_expect(json_is_object(json_object_get(json, "launch")));
+	expect_described(description, json);
+	json_decref(json);
+}
+
 Test(findings, json_takes_a_command_name_that_is_not_text)
 {
 	struct check_report report;
