@@ -72,20 +72,20 @@ fetch_packages()
 		if ! have_version "$package" "$version"; then
 			newest=$(newest_in "$package" "$suite")
 			[ -n "$newest" ] || die "$package: not in $suite"
-			say "$package $version has left the mirror; taking $newest of $suite"
+			tell "$package $version has left the mirror; taking $newest of $suite"
 			version=$newest
 		fi
 		wanted+=("$package=$version")
 		prefer=$suite
 	done < <(packages_of "$group")
 
-	rm -rf "$apt_dir/$group"
+	rm -rf "${apt_dir:?}/$group"
 	mkdir -p "$apt_dir/$group/partial"
 	if [ "$how" = closure ]; then
 		apt-get -q -y -c "$apt_dir/apt.conf" -t "$prefer" -o "Dir::Cache::archives=$apt_dir/$group" \
 			--download-only install "${wanted[@]}"
 	else
-		cd "$apt_dir/$group"
+		cd "$apt_dir/$group" || exit 1
 		apt-get -q -c "$apt_dir/apt.conf" download "${wanted[@]}"
 	fi
 )

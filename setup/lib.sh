@@ -7,6 +7,10 @@ top_dir=$(dirname "$setup_dir")
 cache=${SLUICE_CACHE:-${XDG_CACHE_HOME:-${HOME:?neither SLUICE_CACHE nor HOME is set}/.cache}/sluice}
 arch=x86_64
 
+# What the user must see even from inside of a logged command goes to descriptor 3.
+exec 3>&2
+tell() { printf 'setup: %s\n' "$*" >&3; }
+
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
@@ -59,12 +63,13 @@ run_logged()
 tick()
 {
 	local label=$1 log=$2 begun=$SECONDS sleeper='' how_far
-	trap '[ -z "$sleeper" ] || kill "$sleeper"; exit 0' TERM
+	trap '[ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null; exit 0' TERM
 	trap 'exit 0' INT
 
 	# The lock belongs to the work, not to its clock.
 	exec 9>&-
-	while :; do
+	# Not longer than the script it ticks for, should that be killed.
+	while kill -0 "$$" 2>/dev/null; do
 		if [ -t 2 ]; then sleep 3 & else sleep 30 & fi
 		sleeper=$!
 		wait "$sleeper"

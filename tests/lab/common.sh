@@ -37,6 +37,8 @@ lab_ready()
 	# TCG's guests see the host's own time stamp counter. Told its rate they need not measure it, which goes wrong
 	# on a busy machine: one lab host ran ten times too fast.
 	lab_tsc_khz=$("$lab_tools/tsc-khz")
+	# Bounds on time are for what hangs, not for a busy machine.
+	lab_slow=${LAB_SLOW:-$(awk -v cores="$(nproc)" '{ printf "%d", 1 + $1 / cores }' /proc/loadavg)}
 }
 
 # sluice_binary: the program under test. The lab host has no libraries: a static one.
@@ -68,7 +70,7 @@ case_defaults()
 	lab_cpus=1
 	lab_args=''          # for the lab host's kernel
 	lab_qemu_args=''     # words for QEMU
-	lab_seconds=120      # bound on the whole boot: job too long, case failed
+	lab_seconds=120      # bound on the whole boot; multiplied on a busy machine
 	lab_vmm=sluice       # sluice, qemu (as a guest's VMM) or none
 	lab_want_warnings='' # yes: kernel warnings in the lab host are part of the test
 }
@@ -152,7 +154,7 @@ fill_in()
 		file=$(sluice_binary) || return 1
 		cp "$file" "$1/in/sluice"
 	fi
-	printf '%s\n' "lab_vmm=$lab_vmm" "lab_tsc_khz=$lab_tsc_khz" "lab_seconds=$lab_seconds" \
+	printf '%s\n' "lab_vmm=$lab_vmm" "lab_tsc_khz=$lab_tsc_khz" "lab_seconds=$lab_seconds" "lab_slow=$lab_slow" \
 		"lab_want_warnings=$lab_want_warnings" >"$1/in/env"
 }
 

@@ -13,12 +13,12 @@ result() { printf '%s\n' "$*" | tee -a /lab/out/results; }
 
 ok() { result "ok $1"; }
 
-# not_ok NAME [WHY]; more about it from standard input with "-".
+# not_ok NAME WHY [-]: with "-", the end of standard input tells more about it.
 not_ok()
 {
 	result "not ok $1"
-	[ "${2:--}" = - ] || result "# $2"
-	[ "${2:-}" != - ] && [ "${3:-}" != - ] || tail -n 40 | sed 's/^/# /' | tee -a /lab/out/results
+	result "# $2"
+	[ "${3:-}" != - ] || tail -n 40 | sed 's/^/# /' | tee -a /lab/out/results
 	return 1
 }
 
@@ -76,10 +76,11 @@ lacks()
 	fi
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds. Be generous: the machine may be busy, and nobody waits longer than needed.
+# wait_for SECONDS COMMAND...: until the command succeeds. Be generous, nobody waits longer than needed; on a busy machine the
+# bound is multiplied.
 wait_for()
 {
-	wait_until=$(($(uptime_cs) + $1 * 100))
+	wait_until=$(($(uptime_cs) + $1 * 100 * lab_slow))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		if [ "$(uptime_cs)" -ge "$wait_until" ]; then
@@ -209,7 +210,7 @@ exec_vmm()
 	shift
 	exec 9>&-
 	# busybox's timeout leaves its process to the command: the VMM has the pid the subshell had.
-	vmm_bound=${guest_seconds:+timeout -s KILL $guest_seconds}
+	vmm_bound=${guest_seconds:+timeout -s KILL $((guest_seconds * lab_slow))}
 	# shellcheck disable=SC2086 # words
 	case $lab_vmm in
 	sluice)
@@ -331,7 +332,7 @@ guest_end()
 	guest_status=$(sed -n 's/^guest exit status: \([0-9]*\).*/\1/p' "$guest_log" | tail -n 1)
 	# QEMU's isa-debug-exit makes 2N+1 of the N it is given.
 	[ "$lab_vmm" != qemu ] || [ $((vmm_status % 2)) -eq 0 ] || vmm_status=$((vmm_status / 2))
-	[ "$vmm_status" -ne 137 ] || echo "$lab_vmm was killed, after at most $guest_seconds s" >>"$guest_log"
+	[ "$vmm_status" -ne 137 ] || echo "$lab_vmm was killed, after at most $((guest_seconds * lab_slow)) s" >>"$guest_log"
 	# The VMM ends with the status the guest hands out: that is not the VMM's failure.
 	[ -z "$guest_status" ] || [ "$vmm_status" != "$guest_status" ] || vmm_status=0
 	cp "$guest_log" "/lab/out/guest-$1.log"
