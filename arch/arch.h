@@ -91,10 +91,15 @@ struct arch_layout_request {
 	/* Addresses that no RAM may have: reserved IOVA of the devices passed through. Any order. */
 	const struct pci_range *reserved;
 	size_t reserved_count;
+	/*
+	 * PCI buses the guest may number, 1..256; 0 is 256. Linux looks for 32 devices on every bus
+	 * that no bridge leads to, one exit each: give the root bus and the ports theirs, no more.
+	 */
+	unsigned buses;
 };
 
 /*
- * Pure. Errors, without a message: -EINVAL no memory or a bad alignment; -ENOSPC it does not fit
+ * Pure. Errors, without a message: -EINVAL no memory, a bad alignment or more than 256 buses; -ENOSPC it does not fit
  * below the address limit, in ARCH_RAM_RANGES pieces, or with a 64-bit PCI window beside it.
  */
 int arch_plan_layout(const struct arch_layout_request *request, struct arch_layout *out);

@@ -262,6 +262,7 @@ static int create_layout(struct machine *m)
 		.alignment =
 			config->huge_page ? config->huge_page : (uint64_t)sysconf(_SC_PAGESIZE),
 		.address_bits = arch_cpus_address_bits(m->cpus),
+		.buses = 1 + config->vfio_count, /* a root port for each device */
 	};
 	int r = arch_plan_layout(&wanted, &m->layout);
 

@@ -122,13 +122,14 @@ static int place_high_window(uint64_t limit, struct arch_layout *out)
 
 int arch_plan_layout(const struct arch_layout_request *request, struct arch_layout *out)
 {
+	unsigned buses = request->buses ? request->buses : ECAM_BUSES;
 	uint64_t left = request->memory;
 	uint64_t limit;
 	int r;
 
 	if (request->alignment < 4096 || (request->alignment & (request->alignment - 1)) != 0 ||
 	    request->alignment > GIB || left == 0 || left % request->alignment != 0 ||
-	    request->address_bits < 32 || request->address_bits > 52)
+	    request->address_bits < 32 || request->address_bits > 52 || buses > ECAM_BUSES)
 		return -EINVAL;
 	for (size_t i = 0; i < request->reserved_count; i++) {
 		if (request->reserved[i].base + request->reserved[i].size <
@@ -138,8 +139,8 @@ int arch_plan_layout(const struct arch_layout_request *request, struct arch_layo
 	limit = 1ull << request->address_bits;
 
 	*out = (struct arch_layout){
-		.ecam = {.base = ECAM_BASE, .size = ECAM_BUSES << 20},
-		.bus_count = ECAM_BUSES,
+		.ecam = {.base = ECAM_BASE, .size = (uint64_t)buses << 20},
+		.bus_count = buses,
 		.windows = {.io = {.base = PCI_IO_BASE, .size = PCI_IO_SIZE},
 			    .mem32 = {.base = PCI_MEM32_BASE, .size = ECAM_BASE - PCI_MEM32_BASE}},
 		.msi = {.base = LAPIC_BASE, .size = 0x100000},

@@ -82,6 +82,21 @@ Test(layout, little_memory_is_one_piece_from_zero)
 	cr_assert_eq(layout.ecam.size, (uint64_t)layout.bus_count << 20);
 }
 
+Test(layout, the_ecam_is_as_long_as_there_are_buses)
+{
+	struct arch_layout_request request = {
+		.memory = 256 * MIB, .alignment = 4096, .address_bits = 40, .buses = 3};
+
+	cr_assert_eq(arch_plan_layout(&request, &layout), 0);
+	cr_assert_eq(layout.bus_count, 3);
+	cr_assert_eq(layout.ecam.size, 3 * MIB);
+	request.buses = 0;
+	cr_assert_eq(arch_plan_layout(&request, &layout), 0);
+	cr_assert_eq(layout.bus_count, 256);
+	request.buses = 257;
+	cr_assert_eq(arch_plan_layout(&request, &layout), -EINVAL);
+}
+
 Test(layout, memory_above_the_hole_goes_above_4_gib)
 {
 	cr_assert_eq(plan(5 * GIB, 4096, 46, NULL, 0), 0);
