@@ -98,6 +98,11 @@ $(BUILD)/arm64/%.o: %.c $(BUILD)/arm64/include/jansson.h
 
 ASAN = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
+# Programs for the lab host, which has no libraries.
+$(BUILD)/tests/contract/%: $(BUILD)/tests/contract/%.o $(BUILD)/libsluice.a
+	@echo "  LD      $@"
+	$(Q)$(CC) $(LDFLAGS) -static -o $@ $^ $(LIBS)
+
 unit: $(UNIT_BIN)
 	$(Q)tests/unit/run $(UNIT_BIN)
 

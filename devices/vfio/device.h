@@ -92,7 +92,7 @@ void vfio_info_cap_free(struct vfio_info_cap *caps);
  * loop, never after close has returned. Every entry may be NULL.
  */
 struct vfio_device_events {
-	/* The provider wants its device back; @count rises with each repetition (every 10 s). */
+	/* The provider wants its device back; @count is 0 at first and rises with each repetition (10 s). */
 	void (*request)(void *ctx, unsigned count);
 	/* Unrecoverable device error (VFIO_PCI_ERR_IRQ_INDEX). */
 	void (*error)(void *ctx);

@@ -119,7 +119,7 @@ Test(messages, each_obstacle_is_one_message_with_its_remedy)
 			cr_expect(strstr(fake_log_last, c->says[s]), "%s: %s", c->what,
 				  fake_log_last);
 		if (c->expected)
-			cr_expect(!strncmp(fake_log_last, "vfio ", 5), "%s: %s", c->what,
+			cr_expect(!strncmp(fake_log_last, "vfio", 4), "%s: %s", c->what,
 				  fake_log_last);
 		if (device->owner == 5)
 			device->owner = -1;

@@ -110,23 +110,25 @@ static int mirror_ranges(void *ctx, struct iova_range *ranges, size_t *count)
 }
 
 /*
- * Say that @more bytes on top of what is mapped cannot be pinned. The kernel counts them against
+ * Say that @more bytes on top of what is mapped cannot be pinned (for @device, or as they are added). The kernel counts them against
  * RLIMIT_MEMLOCK of the user.
  */
-void kernel_explain_pin(const struct kernel_ioas *space, const char *what, uint64_t more)
+void kernel_explain_pin(const struct kernel_ioas *space, const char *device, uint64_t more)
 {
+	const char *blank = device ? " " : "";
 	const struct kernel_calls *calls = space->iommufd->calls;
 	const uint64_t limit = calls->memlock_limit(calls->ctx), need = space->mapped + more;
 
 	if (limit == UINT64_MAX)
-		log_error("vfio %s: the host has no memory left for pinning %" PRIu64
+		log_error("vfio%s%s: the host has no memory left for pinning %" PRIu64
 			  " MiB for DMA",
-			  what, need >> 20);
+			  blank, device ? device : "", need >> 20);
 	else
-		log_error("vfio %s: %" PRIu64 " MiB of guest memory must be pinned for DMA, but "
+		log_error("vfio%s%s: %" PRIu64 " MiB of guest memory must be pinned for DMA, but "
 			  "RLIMIT_MEMLOCK is %" PRIu64 " KiB; ulimit -l %" PRIu64
 			  ", LimitMEMLOCK= of the unit, or CAP_IPC_LOCK",
-			  what, need >> 20, limit >> 10, (need >> 10) + 1024);
+			  blank, device ? device : "", need >> 20, limit >> 10,
+			  (need >> 10) + 1024);
 }
 
 /* EINVAL of a map: outside of every range that the devices' IOMMUs take. */
@@ -159,7 +161,7 @@ static int explain_map(struct kernel_ioas *space, const struct ioas_area *area, 
 
 	switch (error) {
 	case -ENOMEM:
-		kernel_explain_pin(space, "guest memory", area->length);
+		kernel_explain_pin(space, NULL, area->length);
 		break;
 	case -EINVAL:
 		explain_range(space, area);

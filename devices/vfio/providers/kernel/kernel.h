@@ -110,7 +110,7 @@ void kernel_space_put(struct kernel_ioas *space);
 int kernel_space_mirror(struct kernel_ioas *space);
 void kernel_space_small_pages(struct kernel_ioas *space);
 int kernel_iommufd_ioctl(struct kernel_iommufd *iommufd, unsigned long request, void *arg);
-void kernel_explain_pin(const struct kernel_ioas *space, const char *what, uint64_t more);
+void kernel_explain_pin(const struct kernel_ioas *space, const char *device, uint64_t more);
 
 /* events.c */
 int kernel_events_open(struct kernel_device *kd);
