@@ -10,6 +10,8 @@
 
 #include "arch/arch.h"
 #include "devices/virtio/block.h"
+#include "devices/virtio/net.h"
+#include "devices/virtio/pci.h"
 #include "devices/virtio/rng.h"
 #include "vmm/base/log.h"
 #include "vmm/config.h"
@@ -19,6 +21,8 @@
 struct slots {
 	struct slots_wiring wiring;
 	struct pci_host_bridge *bridge;
+	struct pci_function **virtio; /* the bridge owns them */
+	unsigned virtio_count;
 };
 
 /* Put @fn on the root bus; the bridge owns it from then on. */
@@ -29,8 +33,10 @@ static int add(struct slots *slots, struct pci_function *fn)
 	if (r < 0) {
 		log_error("%s: no free slot on the root bus", fn->id);
 		fn->ops->destroy(fn);
+		return r;
 	}
-	return r;
+	slots->virtio[slots->virtio_count++] = fn;
+	return 0;
 }
 
 static int add_disks(struct slots *slots)
@@ -49,6 +55,29 @@ static int add_disks(struct slots *slots)
 
 		snprintf(id, sizeof(id), "disk%u", i);
 		r = virtio_block_create(&disk, slots->wiring.loop, slots->wiring.ioas, &fn);
+		if (r == 0)
+			r = add(slots, fn);
+	}
+	return r;
+}
+
+static int add_nets(struct slots *slots)
+{
+	const struct vm_config *config = slots->wiring.config;
+	struct pci_function *fn;
+	char id[16];
+	int r = 0;
+
+	for (unsigned i = 0; i < config->net_count && r == 0; i++) {
+		struct virtio_tap_config net = {
+			.id = id,
+			.tap = config->nets[i].tap,
+			.has_mac = config->nets[i].has_mac,
+		};
+
+		memcpy(net.mac, config->nets[i].mac, sizeof(net.mac));
+		snprintf(id, sizeof(id), "net%u", i);
+		r = virtio_net_create(&net, slots->wiring.loop, slots->wiring.ioas, &fn);
 		if (r == 0)
 			r = add(slots, fn);
 	}
@@ -93,9 +122,14 @@ int slots_create(const struct slots_wiring *wiring, struct slots **out)
 	if (slots == NULL)
 		return -ENOMEM;
 	slots->wiring = *wiring;
-	r = create_bridge(slots);
+	/* Disks, nets and the entropy device. */
+	slots->virtio = calloc(wiring->config->disk_count + wiring->config->net_count + 1,
+			       sizeof(struct pci_function *));
+	r = slots->virtio == NULL ? -ENOMEM : create_bridge(slots);
 	if (r == 0)
 		r = add_disks(slots);
+	if (r == 0)
+		r = add_nets(slots);
 	if (r == 0)
 		r = add_rng(slots);
 	if (r == 0)
@@ -114,6 +148,7 @@ void slots_destroy(struct slots *slots)
 		return;
 	if (slots->bridge != NULL)
 		pci_host_bridge_destroy(slots->bridge);
+	free(slots->virtio);
 	free(slots);
 }
 
@@ -126,6 +161,7 @@ struct json_t *slots_status(struct slots *slots)
 {
 	json_t *list = json_array();
 
-	(void)slots;
+	for (unsigned i = 0; i < slots->virtio_count; i++)
+		json_array_append_new(list, virtio_pci_status(slots->virtio[i]));
 	return list;
 }

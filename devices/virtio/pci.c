@@ -3,6 +3,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <jansson.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
@@ -538,6 +539,45 @@ static void destroy(struct pci_function *fn)
 		close(p->doorbells[i].fd);
 	dev->ops->destroy(dev);
 	free(p);
+}
+
+static json_t *queue_status(const struct virtqueue *q)
+{
+	return json_pack("{s:b, s:i, s:i, s:i, s:i, s:s?}", "enabled", q->enabled, "size",
+			 (int)q->size, "taken", (int)q->next_avail, "given_back", (int)q->next_used,
+			 "in_flight", (int)q->in_flight, "fault", q->fault);
+}
+
+static const char *kind_of(uint16_t type)
+{
+	switch (type) {
+	case VIRTIO_ID_NET:
+		return "virtio-net";
+	case VIRTIO_ID_BLOCK:
+		return "virtio-blk";
+	case VIRTIO_ID_RNG:
+		return "virtio-rng";
+	default:
+		return "virtio";
+	}
+}
+
+json_t *virtio_pci_status(struct pci_function *fn)
+{
+	struct virtio_pci *p = to_pci(fn);
+	struct virtio_device *dev = p->dev;
+	json_t *queues = json_array();
+	json_t *status;
+
+	pthread_mutex_lock(&dev->lock);
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		json_array_append_new(queues, queue_status(&dev->queues[i]));
+	status = json_pack("{s:s, s:s, s:i, s:I, s:b, s:s, s:o}", "id", dev->id, "kind",
+			   kind_of(dev->type), "status", (int)dev->status, "features",
+			   (json_int_t)dev->acked, "bus_master", dev->dma_enable, "interrupts",
+			   p->msix.enabled ? "msix" : "intx", "queues", queues);
+	pthread_mutex_unlock(&dev->lock);
+	return status;
 }
 
 static const struct pci_function_ops function_ops = {

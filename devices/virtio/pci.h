@@ -12,6 +12,7 @@
 
 #include <stdint.h>
 
+struct json_t;
 struct pci_function;
 struct virtio_device;
 
@@ -21,6 +22,12 @@ struct virtio_device;
  * plugged into. Errors: -errno of eventfd, -ENOMEM; the caller still owns @dev then.
  */
 int virtio_pci_create(struct virtio_device *dev, struct pci_function **out);
+
+/*
+ * The state of the device as data (jansson, new reference, NULL without memory): id, kind, driver
+ * status, negotiated features, interrupt mode, and for each queue how far it is. Any thread.
+ */
+struct json_t *virtio_pci_status(struct pci_function *fn);
 
 /* The device behind a function made by virtio_pci_create(). */
 struct virtio_device *virtio_pci_device(struct pci_function *fn);

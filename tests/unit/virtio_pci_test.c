@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The PCI transport of virtio, with the entropy device behind it. */
 #include <criterion/criterion.h>
+#include <jansson.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 
@@ -357,6 +358,24 @@ Test(virtio_pci, the_vector_table_takes_dwords_and_qwords)
 	cr_expect_eq(bar_in(machine.table + 32, 8), 0, "two vectors, no third");
 	bar_out(machine.pba, UINT64_MAX, 8);
 	cr_expect_eq(bar_in(machine.pba, 8), 0, "read only");
+}
+
+Test(virtio_pci, tells_its_state_as_data)
+{
+	json_t *state, *queue;
+
+	bring_up(FEATURES, true);
+	request(8);
+	state = virtio_pci_status(machine.fn);
+	cr_assert_not_null(state);
+	queue = json_array_get(json_object_get(state, "queues"), 0);
+	cr_expect_str_eq(json_string_value(json_object_get(state, "id")), "rng0");
+	cr_expect_str_eq(json_string_value(json_object_get(state, "kind")), "virtio-rng");
+	cr_expect_str_eq(json_string_value(json_object_get(state, "interrupts")), "msix");
+	cr_expect_eq(json_integer_value(json_object_get(state, "status")), 15);
+	cr_expect_eq(json_integer_value(json_object_get(queue, "given_back")), 1);
+	cr_expect(json_is_null(json_object_get(queue, "fault")));
+	json_decref(state);
 }
 
 Test(virtio_pci, the_configuration_window_reaches_the_structures)
