@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vmm/base/memory.h"
 #include "vmm/pci/window.h"
 
 struct bus;
@@ -49,14 +50,6 @@ unsigned arch_cpus_address_bits(const struct arch_cpus *cpus);
 
 #define ARCH_RAM_RANGES 16
 
-/* One piece of guest RAM. */
-struct arch_ram {
-	uint64_t gpa;
-	uint64_t size;
-	uint64_t offset; /* in the memory object that holds all RAM */
-	uint8_t *hva; /* where this process sees it; filled in by the machine, NULL in the plan */
-};
-
 /* A small device of the board: registers and one interrupt pin. */
 struct arch_device {
 	bool pio;      /* @base is a port number */
@@ -70,7 +63,7 @@ struct arch_device {
  * here, and so does what the host bridge and the devices answer.
  */
 struct arch_layout {
-	struct arch_ram ram[ARCH_RAM_RANGES]; /* sorted by gpa */
+	struct memory_piece ram[ARCH_RAM_RANGES];
 	unsigned ram_count;
 	struct pci_range ecam; /* 1 MiB per bus, bus 0 first */
 	unsigned bus_count;
@@ -99,8 +92,9 @@ struct arch_layout_request {
 };
 
 /*
- * Pure. Errors, without a message: -EINVAL no memory, a bad alignment or more than 256 buses; -ENOSPC it does not fit
- * below the address limit, in ARCH_RAM_RANGES pieces, or with a 64-bit PCI window beside it.
+ * Pure. Errors, without a message: -EINVAL no memory, a bad alignment or more than 256 buses; -ENOSPC
+ * it does not fit below the address limit, in ARCH_RAM_RANGES pieces, or with a 64-bit PCI window
+ * beside it; -EADDRINUSE the first address of RAM is reserved; -ENOMEM.
  */
 int arch_plan_layout(const struct arch_layout_request *request, struct arch_layout *out);
 

@@ -28,9 +28,9 @@
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
+#include "vmm/base/memory.h"
 #include "vmm/config.h"
 #include "vmm/power.h"
-#include "vmm/ram.h"
 #include "vmm/slots.h"
 #include "vmm/terminal.h"
 #include "vmm/vcpu.h"
@@ -56,7 +56,7 @@ struct machine {
 	struct bus *mmio, *pio;
 	struct arch_cpus *cpus;
 	struct arch_layout layout;
-	struct ram ram;
+	struct memory *memory;
 	struct irq_router *irq;
 	struct iommufd_ctx *ictx;
 	struct ioas *ioas;
@@ -273,16 +273,33 @@ static int create_layout(struct machine *m)
 	return r;
 }
 
+/* A line for every tenth of the memory. */
+static bool populate_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	unsigned *tenths = ctx;
+
+	if (done / (total / 10 + 1) > *tenths) {
+		*tenths = (unsigned)(done / (total / 10 + 1));
+		log_info("memory: %llu of %llu MiB populated", (unsigned long long)(done >> 20),
+			 (unsigned long long)(total >> 20));
+	}
+	return true;
+}
+
 static int create_ram(struct machine *m)
 {
 	const struct vm_config *config = m->config;
+	enum host_page_kind pages = config->huge_page == 0            ? HOST_PAGES_NORMAL
+				    : config->huge_page >= 1ull << 30 ? HOST_PAGES_1G
+								      : HOST_PAGES_2M;
+	unsigned tenths = 0;
 	int r;
 
-	r = ram_create(config->memory, config->huge_page, &m->ram);
+	r = memory_create(m->layout.ram, m->layout.ram_count, pages, &m->memory);
 	if (r == 0 && config->prefault)
-		r = ram_populate(&m->ram);
+		r = memory_populate(m->memory, 0, populate_progress, &tenths);
 	if (r == 0)
-		r = ram_map_kvm(&m->ram, &m->layout, m->kvm);
+		r = memory_add_slots(m->memory, m->kvm);
 	return r;
 }
 
@@ -297,7 +314,7 @@ static int create_address_space(struct machine *m)
 		log_error("address space of the devices: %s", strerror(-r));
 		return r;
 	}
-	return ram_map_ioas(&m->ram, &m->layout, m->ioas);
+	return memory_map_ioas(m->memory, m->ioas);
 }
 
 static int create_serial(struct machine *m)
@@ -510,16 +527,13 @@ static void machine_destroy(struct machine *m)
 	}
 	terminal_restore();
 	if (m->ioas != NULL) {
-		ram_unmap_ioas(&m->ram, &m->layout, m->ioas);
+		memory_unmap_ioas(m->memory, m->ioas);
 		ioas_destroy(m->ioas);
 	}
 	if (m->ictx != NULL)
 		iommufd_ctx_destroy(m->ictx);
 	if (m->irq != NULL)
 		irq_router_destroy(m->irq);
-	if (m->kvm != NULL)
-		ram_unmap_kvm(&m->ram, m->kvm);
-	ram_destroy(&m->ram);
 	arch_cpus_destroy(m->cpus);
 	if (m->pio != NULL)
 		bus_destroy(m->pio);
@@ -527,6 +541,7 @@ static void machine_destroy(struct machine *m)
 		bus_destroy(m->mmio);
 	if (m->kvm != NULL)
 		kvm_put(m->kvm);
+	memory_destroy(m->memory); /* its slots went with the VM, all at once */
 	if (m->loop != NULL) {
 		loop_remove(m->loop, m->signal_source);
 		loop_destroy(m->loop);
@@ -581,7 +596,6 @@ int machine_run(const struct vm_config *config)
 		.request = REQUEST_NONE,
 		.status = STATUS_HOST_FAILURE,
 		.signal_fd = -1,
-		.ram = {.fd = -1},
 		.serial_irq_fd = -1,
 		.files = {.kernel = {.fd = -1}},
 	};

@@ -46,7 +46,7 @@ static int read_kernel(void *ctx, uint64_t offset, void *buffer, size_t size)
 static uint8_t *at(const struct arch_layout *layout, uint64_t gpa)
 {
 	for (unsigned i = 0; i < layout->ram_count; i++) {
-		const struct arch_ram *ram = &layout->ram[i];
+		const struct memory_piece *ram = &layout->ram[i];
 
 		if (gpa >= ram->gpa && gpa - ram->gpa < ram->size)
 			return ram->hva + (gpa - ram->gpa);

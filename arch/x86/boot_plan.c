@@ -63,11 +63,11 @@ static uint64_t align_up(uint64_t value, uint64_t alignment)
 }
 
 /* The piece of RAM that holds [@gpa, @gpa + @size), or NULL. */
-static const struct arch_ram *find_ram(const struct arch_layout *layout, uint64_t gpa,
-				       uint64_t size)
+static const struct memory_piece *find_ram(const struct arch_layout *layout, uint64_t gpa,
+					   uint64_t size)
 {
 	for (unsigned i = 0; i < layout->ram_count; i++) {
-		const struct arch_ram *ram = &layout->ram[i];
+		const struct memory_piece *ram = &layout->ram[i];
 
 		if (gpa >= ram->gpa && gpa - ram->gpa <= ram->size &&
 		    size <= ram->size - (gpa - ram->gpa))
@@ -114,7 +114,7 @@ static int place_initrd(const struct boot_request *request, struct boot_placemen
 			const char **why)
 {
 	const struct kernel_image *image = request->image;
-	const struct arch_ram *low = &request->layout->ram[0];
+	const struct memory_piece *low = &request->layout->ram[0];
 	uint64_t bottom = KERNEL_LOWEST;
 	uint64_t top = low->gpa + low->size;
 	uint64_t size = 0;

@@ -15,7 +15,7 @@
 #include "arch/arch.h"
 
 #include <errno.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "arch/x86/platform.h"
 
@@ -40,72 +40,43 @@ static bool overlaps(const struct pci_range *range, uint64_t first, uint64_t end
 	return range->size != 0 && range->base < end && range->base + range->size > first;
 }
 
-/* The part of [@first, @end) before the first reserved range, after moving @first out of any. */
-static void next_free(const struct arch_layout_request *request, uint64_t *first, uint64_t *end)
+/* RAM around what the board has below 4 GiB, and around what devices cannot reach. */
+static int place_ram(const struct arch_layout_request *request, uint64_t limit,
+		     struct arch_layout *out)
 {
-	bool moved;
+	struct memory_request ram = {
+		.size = request->memory,
+		.base = 0,
+		.last = limit - 1,
+		.page_size = request->alignment,
+	};
+	struct iova_range *forbidden;
+	int r;
 
-	do {
-		moved = false;
-		for (size_t i = 0; i <= request->reserved_count; i++) {
-			const struct pci_range *range = i < request->reserved_count
-								? &request->reserved[i]
-								: &hyper_transport;
+	forbidden = calloc(request->reserved_count + 2, sizeof(*forbidden));
+	if (!forbidden)
+		return -ENOMEM;
+	forbidden[ram.forbidden_count++] = (struct iova_range){PCI_MEM32_BASE, HIGH_RAM_BASE - 1};
+	forbidden[ram.forbidden_count++] = (struct iova_range){
+		hyper_transport.base, hyper_transport.base + hyper_transport.size - 1};
+	for (size_t i = 0; i < request->reserved_count; i++) {
+		const struct pci_range *range = &request->reserved[i];
 
-			if (overlaps(range, *first, *first + 1)) {
-				uint64_t above =
-					align_up(range->base + range->size, request->alignment);
-
-				*first = above > *first ? above : *end; /* no wrapping */
-				moved = true;
-			}
-		}
-	} while (moved && *first < *end);
-
-	for (size_t i = 0; i <= request->reserved_count; i++) {
-		const struct pci_range *range =
-			i < request->reserved_count ? &request->reserved[i] : &hyper_transport;
-
-		if (*first < *end && overlaps(range, *first, *end))
-			*end = range->base;
+		if (range->size != 0)
+			forbidden[ram.forbidden_count++] =
+				(struct iova_range){range->base, range->base + range->size - 1};
 	}
-	*end &= ~(request->alignment - 1);
-}
-
-/* Put RAM into [@first, @end) as far as it is free; *@left counts down. -ENOSPC: too many pieces. */
-static int place_ram(const struct arch_layout_request *request, uint64_t first, uint64_t end,
-		     uint64_t *left, struct arch_layout *out)
-{
-	first = align_up(first, request->alignment);
-	while (*left > 0 && first < end) {
-		uint64_t until = end;
-		uint64_t size;
-
-		next_free(request, &first, &until);
-		if (first >= end)
-			break;
-		if (until <= first) {
-			first += request->alignment;
-			continue;
-		}
-		size = until - first < *left ? until - first : *left;
-		if (out->ram_count == ARCH_RAM_RANGES)
-			return -ENOSPC;
-		out->ram[out->ram_count++] = (struct arch_ram){
-			.gpa = first,
-			.size = size,
-			.offset = request->memory - *left,
-		};
-		*left -= size;
-		first = until;
-	}
-	return 0;
+	ram.forbidden = forbidden;
+	out->ram_count = ARCH_RAM_RANGES;
+	r = memory_plan(&ram, out->ram, &out->ram_count);
+	free(forbidden);
+	return r;
 }
 
 /* Above all RAM, up to the address limit, on one side of the HyperTransport range. */
 static int place_high_window(uint64_t limit, struct arch_layout *out)
 {
-	const struct arch_ram *last = &out->ram[out->ram_count - 1];
+	const struct memory_piece *last = &out->ram[out->ram_count - 1];
 	uint64_t base = align_up(last->gpa + last->size, GIB);
 
 	if (base < HIGH_RAM_BASE)
@@ -123,13 +94,12 @@ static int place_high_window(uint64_t limit, struct arch_layout *out)
 int arch_plan_layout(const struct arch_layout_request *request, struct arch_layout *out)
 {
 	unsigned buses = request->buses ? request->buses : ECAM_BUSES;
-	uint64_t left = request->memory;
 	uint64_t limit;
 	int r;
 
 	if (request->alignment < 4096 || (request->alignment & (request->alignment - 1)) != 0 ||
-	    request->alignment > GIB || left == 0 || left % request->alignment != 0 ||
-	    request->address_bits < 32 || request->address_bits > 52 || buses > ECAM_BUSES)
+	    request->alignment > GIB || request->address_bits < 32 || request->address_bits > 52 ||
+	    buses > ECAM_BUSES)
 		return -EINVAL;
 	for (size_t i = 0; i < request->reserved_count; i++) {
 		if (request->reserved[i].base + request->reserved[i].size <
@@ -152,13 +122,8 @@ int arch_plan_layout(const struct arch_layout_request *request, struct arch_layo
 		.reset = {.pio = true, .base = 0x64, .size = 1},
 	};
 
-	r = place_ram(request, 0, PCI_MEM32_BASE, &left, out);
+	r = place_ram(request, limit, out);
 	if (r < 0)
 		return r;
-	r = place_ram(request, HIGH_RAM_BASE, limit, &left, out);
-	if (r < 0)
-		return r;
-	if (left > 0 || out->ram_count == 0)
-		return -ENOSPC;
 	return place_high_window(limit, out);
 }
