@@ -397,6 +397,13 @@ Test(gather, vectors_come_from_the_capabilities)
 		cr_expect_eq(f.msix, size == 256 ? 65 : 0);
 		cr_expect_not(f.gone);
 	}
+	/* A virtual function has no IDs in its configuration space. */
+	memset(config, 0xff, 4);
+	file = fopen(path, "w");
+	cr_assert_not_null(file);
+	cr_assert_eq(fwrite(config, 1, 64, file), 64);
+	fclose(file);
+	cr_expect_not(gather("01:00.0").gone);
 	memset(config, 0xff, sizeof(config));
 	file = fopen(path, "w");
 	cr_assert_not_null(file);

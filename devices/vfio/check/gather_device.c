@@ -103,7 +103,10 @@ static void read_config(const struct check_source *source, struct check_facts *f
 	if (length < PCI_STD_HEADER_SIZEOF)
 		return;
 	facts->config_read = true;
-	facts->gone = config_word(config, PCI_VENDOR_ID) == 0xffff;
+	/* All of the header: the IDs alone are all ones in a healthy VF (SR-IOV 3.4.1.1). */
+	facts->gone = true;
+	for (unsigned i = 0; i < PCI_STD_HEADER_SIZEOF; i++)
+		facts->gone = facts->gone && config[i] == 0xff;
 	if (facts->gone)
 		return;
 	facts->bridge |= (config[PCI_HEADER_TYPE] & 0x7f) != PCI_HEADER_TYPE_NORMAL;

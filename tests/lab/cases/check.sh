@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # check, list, bind and unbind: the mistakes that users make, each with what is said, the exit status, and the remedy, which
 # is carried out as printed. Where check is content, a launch works.
-# shellcheck shell=sh disable=SC2034
+# shellcheck shell=sh disable=SC2034,SC2154,SC3045
 
 lab_devices='
 	nvme,serial=lab1,drive=@64M
@@ -197,6 +197,15 @@ permissions()
 	ulimit -l 65536
 	ready 'an ordinary user' "$nvme" --memory 64M
 	says 'a larger guest' 1 memlock.small 'nobody may lock 64 MiB .* 128 MiB must be locked' "$nvme" --memory 128M
+
+	# Descriptors that somebody else opened: no rights on the nodes are needed.
+	chown root /dev/iommu "$node"
+	says 'no rights any more' 1 node.permission 'nobody may not open' "$nvme" --memory 64M
+	says 'but descriptors' 0 launch.unknown 'not tried: a descriptor can be bound only once' \
+		fd=9 --iommufd fd=8 --memory 64M 8<>/dev/iommu 9<>"$node"
+	contains 'they tell what iommufd can' /tmp/says.log 'ok +iommufd +opens; has .*mapping by file'
+	says 'not a descriptor of a device' 1 device.missing 'there is no fd=9' fd=9 --iommufd fd=8 8<>/dev/iommu 9<>/dev/null
+	chown nobody /dev/iommu "$node"
 
 	hold "$node"
 	says 'in use by somebody unseen' 1 node.busy 'it is in use' "$nvme" --memory 64M
