@@ -462,13 +462,13 @@ static void hold(struct vm *vm, const char *name)
 static void hot_reset(struct vm *vm, char **names, int count)
 {
 	struct vfio_pci_hot_reset reset = {.argsz = sizeof(reset)};
-	struct {
-		struct vfio_pci_hot_reset_info info;
-		struct vfio_pci_dependent_device devices[16];
-	} info = {.info = {.argsz = sizeof(info)}};
+	_Alignas(8) uint8_t reply[sizeof(struct vfio_pci_hot_reset_info) +
+				  16 * sizeof(struct vfio_pci_dependent_device)] = {0};
+	struct vfio_pci_hot_reset_info *info = (void *)reply;
 	struct vfio_device *vdevs[MAX_DEVICES];
 	int open = 0;
 
+	info->argsz = sizeof(reply);
 	for (; open < count && open < MAX_DEVICES; open++) {
 		vdevs[open] = opened(vm, names[open], NULL);
 		if (!vdevs[open])
@@ -476,11 +476,10 @@ static void hot_reset(struct vm *vm, char **names, int count)
 	}
 	verdict(vm, vdevs[0]->dev_set->device_count == (unsigned)count, "one set",
 		vdevs[0]->dev_set->device_count);
-	step(vm, vfio_device_ioctl(vdevs[0], VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, &info), "info");
-	verdict(vm, info.info.count == (uint32_t)count, "the kernel sees the same set",
-		info.info.count);
-	verdict(vm, info.info.flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED, "all are ours",
-		info.info.flags);
+	step(vm, vfio_device_ioctl(vdevs[0], VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info), "info");
+	verdict(vm, info->count == (uint32_t)count, "the kernel sees the same set", info->count);
+	verdict(vm, info->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED, "all are ours",
+		info->flags);
 	config_write(vdevs[count - 1], PCI_COMMAND, PCI_COMMAND_MASTER, 2);
 	step(vm, vfio_device_ioctl(vdevs[0], VFIO_DEVICE_PCI_HOT_RESET, &reset), "hot reset");
 	for (int i = 0; i < count; i++)
@@ -491,27 +490,39 @@ close:
 		give_back(vdevs[open]);
 }
 
+/* VFIO_DEVICE_FEATURE with up to 56 bytes of @data. */
+static int feature(struct vfio_device *vdev, uint32_t flags, void *data, size_t size)
+{
+	_Alignas(8) uint8_t call[64] = {0};
+	struct vfio_device_feature *header = (void *)call;
+	int rc;
+
+	header->argsz = (uint32_t)(sizeof(*header) + size);
+	header->flags = flags;
+	memcpy(header->data, data, size);
+	rc = vfio_device_ioctl(vdev, VFIO_DEVICE_FEATURE, header);
+	memcpy(data, header->data, size);
+	return rc;
+}
+
 static void token(struct vm *vm, const char *pf_name, const char *vf_name)
 {
-	struct {
-		struct vfio_device_feature header;
-		uint8_t uuid[16];
-	} set = {.header = {.argsz = sizeof(set),
-			    .flags = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PCI_VF_TOKEN}};
+	const uint32_t set = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PCI_VF_TOKEN;
+	uint8_t uuid[16];
 	uint8_t wrong[16] = {9};
 	struct vfio_device *pf = opened(vm, pf_name, NULL), *vf;
 
 	if (!pf)
 		return;
 	for (int i = 0; i < 16; i++)
-		set.uuid[i] = (uint8_t)(i + 1);
-	step(vm, vfio_device_ioctl(pf, VFIO_DEVICE_FEATURE, &set), "the PF sets a token");
+		uuid[i] = (uint8_t)(i + 1);
+	step(vm, feature(pf, set, uuid, sizeof(uuid)), "the PF sets a token");
 	for (int i = 0; i < 3; i++) {
 		static const char *const names[] = {"no token", "wrong token", "right token"};
 		const int wanted = i == 2 ? 0 : -EACCES;
 		int rc;
 
-		rc = make(vm, vf_name, i == 0 ? NULL : i == 1 ? wrong : set.uuid, &vf);
+		rc = make(vm, vf_name, i == 0 ? NULL : i == 1 ? wrong : uuid, &vf);
 		if (!rc) {
 			rc = open_device(vm, vf);
 			give_back(vf);
@@ -525,16 +536,12 @@ static void token(struct vm *vm, const char *pf_name, const char *vf_name)
 
 static int mig_state(struct vfio_device *vdev, uint32_t direction, uint32_t *state, int *fd)
 {
-	struct {
-		struct vfio_device_feature header;
-		struct vfio_device_feature_mig_state state;
-	} call = {.header = {.argsz = sizeof(call),
-			     .flags = direction | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE},
-		  .state = {.device_state = *state}};
-	const int rc = vfio_device_ioctl(vdev, VFIO_DEVICE_FEATURE, &call);
+	struct vfio_device_feature_mig_state data = {.device_state = *state};
+	const int rc = feature(vdev, direction | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, &data,
+			       sizeof(data));
 
-	*state = call.state.device_state;
-	*fd = call.state.data_fd;
+	*state = data.device_state;
+	*fd = data.data_fd;
 	return rc;
 }
 

@@ -572,17 +572,16 @@ Test(use, accesses_regions_and_features_reach_the_kernel)
 		struct vfio_region_info info;
 		uint8_t caps[512];
 	} region = {.info = {.argsz = sizeof(region)}};
-	struct {
-		struct vfio_device_feature header;
-		struct vfio_device_feature_mig_state state;
-	} set = {
-		.header = {.argsz = sizeof(set),
-			   .flags = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE},
-		.state = {.device_state = VFIO_DEVICE_STATE_STOP_COPY}};
+	_Alignas(8) uint8_t set[16] = {0};
+	struct vfio_device_feature *header = (void *)set;
+	struct vfio_device_feature_mig_state *state = (void *)header->data;
 	struct vfio_info_cap_header *cap;
 	struct vfio_device *vdev;
 	uint32_t word = 0;
 
+	header->argsz = sizeof(set);
+	header->flags = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE;
+	state->device_state = VFIO_DEVICE_STATE_STOP_COPY;
 	device->migration = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P | 1u << 20;
 	device->logs = true;
 	cr_assert_eq(open_iommu(h), 0);
@@ -606,8 +605,8 @@ Test(use, accesses_regions_and_features_reach_the_kernel)
 	cr_expect_eq(cap->id, VFIO_REGION_INFO_CAP_SPARSE_MMAP);
 	cr_expect_eq(((struct vfio_region_info_cap_sparse_mmap *)cap)->areas[0].offset, 0x1000);
 
-	cr_expect_eq(vfio_device_ioctl(vdev, VFIO_DEVICE_FEATURE, &set), 0);
-	cr_expect_eq(set.state.data_fd, 77);
+	cr_expect_eq(vfio_device_ioctl(vdev, VFIO_DEVICE_FEATURE, set), 0);
+	cr_expect_eq(state->data_fd, 77);
 	give_back(vdev);
 	host_done(h);
 }
