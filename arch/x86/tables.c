@@ -382,29 +382,16 @@ static void put_power(struct aml *out, const struct arch_device *power)
 	aml_end(out, device);
 }
 
-/* Device (Cnnn), 8.4: the MADT's processors by their unique ids. */
-static void put_cpus(struct aml *out, unsigned count)
-{
-	static const char digits[] = "0123456789ABCDEF";
-
-	for (unsigned i = 0; i < count; i++) {
-		const char name[4] = {'C', digits[i >> 8 & 15], digits[i >> 4 & 15],
-				      digits[i & 15]};
-		size_t device = aml_device(out, name);
-
-		aml_define_string(out, "_HID", "ACPI0007");
-		aml_define_integer(out, "_UID", i);
-		aml_end(out, device);
-	}
-}
-
+/*
+ * No processor devices: the MADT says all there is to say, and Linux without frequency scaling would
+ * warn of each.
+ */
 static size_t put_dsdt(struct aml *out, const struct arch_machine *machine)
 {
 	size_t start = table_begin(out, "DSDT", 2);
 	size_t scope = aml_scope_root(out, "_SB_");
 	size_t package;
 
-	put_cpus(out, machine->cpus);
 	put_host_bridge(out, machine->layout);
 	put_board(out, machine->layout);
 	if (machine->uart)
