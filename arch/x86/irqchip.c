@@ -25,12 +25,27 @@ static int fail(const char *what)
 	return r;
 }
 
+/*
+ * KVM_CREATE_IRQCHIP brings a pair of 8259s whose pins are wired in parallel to the I/O APIC's. They
+ * are not part of this machine: with all pins of the first masked, neither says anything.
+ */
+static int silence_8259(struct kvm *kvm)
+{
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_PIC_MASTER};
+
+	chip.chip.pic.imr = 0xff;
+	chip.chip.pic.elcr_mask = 0xf8;
+	if (ioctl(kvm->vm_fd, KVM_SET_IRQCHIP, &chip) < 0)
+		return fail("KVM_SET_IRQCHIP");
+	return 0;
+}
+
 int arch_irqchip_create(struct kvm *kvm, unsigned cpus, const struct arch_layout *layout,
 			struct irq_router **out)
 {
 	uint64_t identity = KVM_IDENTITY_BASE;
 	struct irq_router *router;
-	int r = 0;
+	int r;
 
 	(void)cpus, (void)layout;
 	if (ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, KVM_TSS_BASE) < 0)
@@ -40,11 +55,15 @@ int arch_irqchip_create(struct kvm *kvm, unsigned cpus, const struct arch_layout
 	if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0L) < 0)
 		return fail("KVM_CREATE_IRQCHIP (Linux 6.17 and newer need CONFIG_KVM_IOAPIC)");
 
+	r = silence_8259(kvm);
+	if (r < 0)
+		return r;
+
 	r = irq_router_create(kvm, IOAPIC_PINS, &router);
 	if (r < 0)
 		return r;
 	/*
-	 * The same as KVM's own table after KVM_CREATE_IRQCHIP, less the 8259's; so nothing has to be
+	 * The same as KVM's own table after KVM_CREATE_IRQCHIP, less the 8259s; so nothing has to be
 	 * committed before the first message route.
 	 */
 	for (uint32_t pin = 0; pin < IOAPIC_PINS && r == 0; pin++)
@@ -66,5 +85,5 @@ int arch_irqchip_reset(struct kvm *kvm)
 		chip.chip.ioapic.redirtbl[pin].bits = IOAPIC_MASKED;
 	if (ioctl(kvm->vm_fd, KVM_SET_IRQCHIP, &chip) < 0)
 		return fail("KVM_SET_IRQCHIP");
-	return 0;
+	return silence_8259(kvm);
 }
