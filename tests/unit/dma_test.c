@@ -291,14 +291,23 @@ Test(dma, a_mirror_may_refuse_device_memory_and_is_not_told_of_it_again)
 	struct space s = new_space();
 	struct recorder refuses = {.fail_at = 1}, takes = {0}, late = {.fail_at = 1};
 	struct ioas_area bar = {.iova = 9 * K, .length = K, .rights = 3, .peer = true};
+	unsigned holders;
+	int refusal;
 
 	cr_assert_eq(ioas_mirror_add(s.ioas, &recorder_ops, &refuses), 0);
 	cr_assert_eq(ioas_mirror_add(s.ioas, &recorder_ops, &takes), 0);
 	cr_assert_eq(ioas_map(s.ioas, &bar), 0);
+	cr_assert_eq(ioas_peer_state(s.ioas, 9 * K, &holders, &refusal), 0);
+	cr_assert_eq(holders, 1);
+	cr_assert_eq(refusal, -ENOMEM);
 	cr_assert_eq(ioas_mirror_add(s.ioas, &recorder_ops, &late), 0);
 	cr_assert_eq(ioas_unmap(s.ioas, 9 * K, K), 0);
+	cr_assert_eq(ioas_peer_state(s.ioas, 9 * K, &holders, &refusal), -ENOENT);
 	/* Mapped anew, as after a reset, it is offered anew. */
 	cr_assert_eq(ioas_map(s.ioas, &bar), 0);
+	cr_assert_eq(ioas_peer_state(s.ioas, 9 * K, &holders, &refusal), 0);
+	cr_assert_eq(holders, 3);
+	cr_assert_eq(refusal, 0);
 	cr_assert_eq(ioas_unmap(s.ioas, 9 * K, K), 0);
 	cr_assert_str_eq(refuses.log, "!9 +9 -9 ", "%s", refuses.log);
 	cr_assert_str_eq(takes.log, "+9 -9 +9 -9 ", "%s", takes.log);

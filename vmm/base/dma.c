@@ -25,6 +25,7 @@ struct area {
 	unsigned pins;
 	bool leaving;
 	uint64_t refused[MIRROR_WORDS]; /* mirrors, by slot, that did not take this peer area */
+	int refusal;                    /* what the last of them said */
 };
 
 struct mirror {
@@ -192,6 +193,7 @@ static int mirror_map(struct mirror *mirror, struct area *area)
 	*refused &= ~bit;
 	if (ret && area->a.peer) {
 		*refused |= bit;
+		area->refusal = ret;
 		ret = 0;
 	}
 	return ret;
@@ -293,6 +295,24 @@ int ioas_unmap(struct ioas *ioas, uint64_t iova, uint64_t length)
 	}
 	pthread_mutex_unlock(&ioas->change);
 	return ret;
+}
+
+int ioas_peer_state(struct ioas *ioas, uint64_t iova, unsigned *holders, int *refusal)
+{
+	struct area *area;
+
+	*holders = 0;
+	*refusal = 0;
+	pthread_mutex_lock(&ioas->change);
+	area = area_at(ioas, iova);
+	for (struct mirror *m = ioas->mirrors; area && m; m = m->next) {
+		if (area->refused[m->slot / 64] >> m->slot % 64 & 1)
+			*refusal = area->refusal;
+		else
+			(*holders)++;
+	}
+	pthread_mutex_unlock(&ioas->change);
+	return area ? 0 : -ENOENT;
 }
 
 int ioas_destroy(struct ioas *ioas)

@@ -70,6 +70,11 @@ struct ioas *ioas_find(struct iommufd_ctx *ictx, uint32_t id);
 int ioas_map(struct ioas *ioas, const struct ioas_area *area);
 /* Removes exactly the area that was mapped at @iova with @length; -ENOENT otherwise. May wait. */
 int ioas_unmap(struct ioas *ioas, uint64_t iova, uint64_t length);
+/*
+ * Who took the area over @iova: *@holders counts the mirrors that have it, *@refusal is what one of
+ * those said that refused a peer area, 0 when none did. -ENOENT: nothing is mapped there.
+ */
+int ioas_peer_state(struct ioas *ioas, uint64_t iova, unsigned *holders, int *refusal);
 
 /*
  * @ctx names the mirror. -EEXIST when it is registered, -ENOSPC at 256 mirrors, or what the mirror
