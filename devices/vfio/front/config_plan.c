@@ -171,11 +171,19 @@ static void plan_msi(struct config_plan *plan, const struct config_options *opti
 	plan->msi_form.masking = flags & PCI_MSI_FLAGS_MASKBIT;
 }
 
-static void plan_msix(struct config_plan *plan, const struct config_options *options, uint32_t at)
+static int plan_msix(struct config_plan *plan, const struct config_options *options, uint32_t at)
 {
 	uint32_t table = get32(plan->image, at + PCI_MSIX_TABLE);
 	uint32_t pba = get32(plan->image, at + PCI_MSIX_PBA);
 	uint32_t vectors = (get16(plan->image, at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1u;
+
+	plan->msix_form.entries = (uint16_t)vectors;
+	plan->msix_form.table_bar = table & PCI_MSIX_TABLE_BIR;
+	plan->msix_form.table_offset = table & PCI_MSIX_TABLE_OFFSET;
+	plan->msix_form.pba_bar = pba & PCI_MSIX_PBA_BIR;
+	plan->msix_form.pba_offset = pba & PCI_MSIX_PBA_OFFSET;
+	if (!options->msix_vectors)
+		return 0;
 
 	if (vectors > options->msix_vectors)
 		vectors = options->msix_vectors;
@@ -184,10 +192,7 @@ static void plan_msix(struct config_plan *plan, const struct config_options *opt
 	set16(plan->writable, at + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
 	plan->msix = (uint16_t)at;
 	plan->msix_form.vectors = (uint16_t)vectors;
-	plan->msix_form.table_bar = table & PCI_MSIX_TABLE_BIR;
-	plan->msix_form.table_offset = table & PCI_MSIX_TABLE_OFFSET;
-	plan->msix_form.pba_bar = pba & PCI_MSIX_PBA_BIR;
-	plan->msix_form.pba_offset = pba & PCI_MSIX_PBA_OFFSET;
+	return 1;
 }
 
 /* Bytes of a PCIe capability: what the type and version have to have, and what they may have. */
@@ -393,10 +398,7 @@ static int plan_capability(struct config_plan *plan, const struct config_options
 		plan_pcie(plan, options, at, *length & ~3u);
 		return 1;
 	case PCI_CAP_ID_MSIX:
-		if (!options->msix_vectors)
-			return 0;
-		plan_msix(plan, options, at);
-		return 1;
+		return plan_msix(plan, options, at);
 	case PCI_CAP_ID_AF:
 		plan_af(plan, options, at);
 		return 1;

@@ -65,7 +65,12 @@ struct config_plan {
 		bool address64, masking;
 	} msi_form;
 	struct {
-		uint16_t vectors; /* 1..2048 */
+		/*
+		 * Of the device, 0: it has no MSI-X. Table and pending bits are where they are, and kept
+		 * from the guest, even when the capability is hidden.
+		 */
+		uint16_t entries;
+		uint16_t vectors; /* shown, 1..2048 */
 		uint8_t table_bar, pba_bar;
 		uint32_t table_offset, pba_offset;
 	} msix_form;
