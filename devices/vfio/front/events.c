@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What happens to a device from outside of the guest: the host wants it back, it reports an error,
+ * it stops answering, a vCPU runs into a memory slot that nothing backs any more.
+ */
+#include "devices/vfio/front/front.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <linux/pci_regs.h>
+
+#include "vmm/base/log.h"
+#include "vmm/base/loop.h"
+
+#define SECOND_NS   1000000000ull
+#define ASK_EVERY_S 10 /* as often as the kernel asks us */
+
+/* A vCPU that faulted before a revoke took the slots away may come here after it. */
+#define FAULT_GRACE_NS (SECOND_NS / 2)
+
+static void take(struct vfio_function *vf)
+{
+	vf->leaving = FRONT_FORCED;
+	if (vf->leave_timer)
+		loop_timer_set(vf->env.loop, vf->leave_timer, 0);
+	/* The machine unplugs, and may destroy @vf before this returns. */
+	if (vf->env.unplug)
+		vf->env.unplug(vf->env.machine, vf, true);
+}
+
+static void ask(struct vfio_function *vf)
+{
+	uint64_t limit = vf->config->unplug_timeout_s, step;
+
+	if (vf->asked_s >= limit) {
+		if (limit)
+			log_warn("vfio %s: the guest did not let go within %u seconds; taken",
+				 vf->id, (unsigned)limit);
+		take(vf);
+		return;
+	}
+	step = limit - vf->asked_s < ASK_EVERY_S ? limit - vf->asked_s : ASK_EVERY_S;
+	vf->leaving = FRONT_ASKED;
+	vf->asked_s += step;
+	loop_timer_set(vf->env.loop, vf->leave_timer, step * SECOND_NS);
+	if (vf->env.unplug)
+		vf->env.unplug(vf->env.machine, vf, false);
+}
+
+static void on_timer(void *ctx)
+{
+	struct vfio_function *vf = ctx;
+
+	if (vf->leaving == FRONT_FORCED)
+		return;
+	if (atomic_load(&vf->gone))
+		take(vf);
+	else if (vf->leaving == FRONT_ASKED)
+		ask(vf);
+}
+
+/* The provider repeats it every 10 s; the guest is asked by our own clock. */
+static void on_request(void *ctx, unsigned count)
+{
+	struct vfio_function *vf = ctx;
+
+	(void)count;
+	vf->request_count++;
+	if (vf->leaving != FRONT_STAYS)
+		return;
+	log_info("vfio %s: the guest is asked to unplug it", vf->id);
+	ask(vf);
+}
+
+static void on_error(void *ctx)
+{
+	struct vfio_function *vf = ctx;
+
+	vf->error_count++;
+	if (!vf->config->stop_on_error)
+		return;
+	log_error("vfio %s: the VM ends since the device reported an error, as was asked for",
+		  vf->id);
+	if (vf->env.fatal)
+		vf->env.fatal(vf->env.machine, vf);
+}
+
+static void on_gone(void *ctx)
+{
+	front_events_gone(ctx);
+}
+
+const struct vfio_device_events front_events = {
+	.request = on_request,
+	.error = on_error,
+	.gone = on_gone,
+};
+
+int front_events_init(struct vfio_function *vf)
+{
+	return loop_add_timer(vf->env.loop, on_timer, vf, &vf->leave_timer);
+}
+
+void front_events_free(struct vfio_function *vf)
+{
+	loop_remove(vf->env.loop, vf->leave_timer);
+	vf->leave_timer = NULL;
+}
+
+void front_events_gone(struct vfio_function *vf)
+{
+	if (atomic_exchange(&vf->gone, true))
+		return;
+	log_error("vfio %s: the device does not answer any more (all ones); the guest reads ones, "
+		  "and "
+		  "the device is unplugged",
+		  vf->id);
+	front_bars_revoke(vf);
+	if (vf->leave_timer)
+		loop_timer_set(vf->env.loop, vf->leave_timer, 1);
+}
+
+/* ---- KVM_RUN: -EFAULT ------------------------------------------------------------------------------ */
+
+static bool has_slots(struct vfio_function *vf)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&vf->bar_lock);
+	for (unsigned n = 0; n < PCI_BAR_COUNT; n++)
+		any |= vf->bars[n].direct;
+	pthread_mutex_unlock(&vf->bar_lock);
+	return any;
+}
+
+static bool just_revoked(struct vfio_function *vf)
+{
+	struct timespec ts;
+	uint64_t now, then;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
+	pthread_mutex_lock(&vf->bar_lock);
+	then = vf->revoked_ns;
+	pthread_mutex_unlock(&vf->bar_lock);
+	return then && now - then < FAULT_GRACE_NS;
+}
+
+bool vfio_function_fault(struct vfio_function *vf)
+{
+	if (!has_slots(vf))
+		return just_revoked(vf);
+	if (!front_device_alive(vf))
+		return true;
+	if (front_device_decodes(vf))
+		return false;
+	log_error("vfio %s: the device stopped decoding its memory behind the guest's back; the "
+		  "guest "
+		  "reads ones until it enables it anew",
+		  vf->id);
+	front_bars_revoke(vf);
+	return true;
+}

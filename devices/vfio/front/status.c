@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state of a passed-through function as data: for SIGUSR1 and whoever else looks. */
+#include <jansson.h>
+#include <string.h>
+#include <linux/pci_regs.h>
+
+#include "devices/vfio/front/front.h"
+
+static const char *kind_name(enum pci_bar_kind kind)
+{
+	switch (kind) {
+	case PCI_BAR_IO:
+		return "io";
+	case PCI_BAR_MEM32:
+		return "mem32";
+	case PCI_BAR_MEM64:
+		return "mem64";
+	case PCI_BAR_ABSENT:
+		break;
+	}
+	return "absent";
+}
+
+static json_t *address(uint64_t value)
+{
+	return value == PCI_BAR_NONE ? json_null() : json_integer((json_int_t)value);
+}
+
+/* Under bar_lock. */
+static json_t *areas(struct vfio_function *vf, const struct front_bar *b)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; list && i < b->layout.area_count; i++) {
+		const struct bar_area *area = &b->layout.areas[i];
+		const struct front_peer *peer = &b->peers[i];
+		json_t *entry =
+			json_pack("{s:I, s:I, s:b, s:s}", "offset", (json_int_t)area->offset,
+				  "size", (json_int_t)area->size, "direct",
+				  b->direct && !b->trapped[i], "p2p", front_peer_state(vf, peer));
+
+		if (entry && !peer->mapped && peer->step)
+			json_object_set_new(entry, "p2p_error",
+					    json_string(strerror(-peer->error)));
+		json_array_append_new(list, entry);
+	}
+	return list;
+}
+
+static json_t *bars(struct vfio_function *vf)
+{
+	json_t *list = json_array();
+
+	pthread_mutex_lock(&vf->bar_lock);
+	for (unsigned n = 0; list && n < PCI_BAR_COUNT; n++) {
+		const struct front_bar *b = &vf->bars[n];
+
+		if (b->layout.kind == PCI_BAR_ABSENT)
+			continue;
+		json_array_append_new(list, json_pack("{s:i, s:s, s:b, s:I, s:o, s:o}", "bar",
+						      (int)n, "kind", kind_name(b->layout.kind),
+						      "prefetchable", b->layout.prefetchable,
+						      "size", (json_int_t)b->layout.size, "address",
+						      address(b->address), "areas", areas(vf, b)));
+	}
+	pthread_mutex_unlock(&vf->bar_lock);
+	return list;
+}
+
+static json_t *interrupts(struct vfio_function *vf)
+{
+	unsigned armed = 0, linked = 0, failed = 0;
+	const char *mode = "none";
+	json_t *object;
+
+	pthread_mutex_lock(&vf->irq_lock);
+	for (unsigned i = 0; i < vf->irqs.v.count; i++) {
+		armed += !!(vf->irqs.v.list[i].has & VECTOR_ARMED);
+		linked += !!(vf->irqs.v.list[i].has & VECTOR_LINKED);
+		failed += !!(vf->irqs.v.list[i].has & VECTOR_FAILED);
+	}
+	if (vf->irqs.index == VFIO_PCI_MSIX_IRQ_INDEX)
+		mode = "msi-x";
+	else if (vf->irqs.index == VFIO_PCI_MSI_IRQ_INDEX)
+		mode = "msi";
+	else if (vf->irqs.intx.armed)
+		mode = "intx";
+	object = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "mode", mode, "vectors",
+			   (int)vf->irqs.v.count, "armed", (int)armed, "linked", (int)linked,
+			   "failed", (int)failed, "granted", (int)vf->irqs.v.granted);
+	pthread_mutex_unlock(&vf->irq_lock);
+	return object;
+}
+
+static json_t *text(const char *string)
+{
+	return string ? json_string(string) : json_null();
+}
+
+json_t *vfio_function_status(struct vfio_function *vf)
+{
+	static const char *const leaving[] = {
+		[FRONT_STAYS] = "no",
+		[FRONT_ASKED] = "asked",
+		[FRONT_FORCED] = "forced",
+	};
+	uint16_t bdf = pci_function_bdf(&vf->pci);
+	char guest[16];
+
+	snprintf(guest, sizeof(guest), "%02x:%02x.%x", bdf >> 8, bdf >> 3 & 0x1f, bdf & 7);
+	return json_pack("{s:s, s:s, s:b, s:s, s:i, s:i, s:o, s:o, s:{s:i, s:o, s:o}, s:o}", "id",
+			 vf->id, "guest", guest, "gone", (int)atomic_load(&vf->gone), "leaving",
+			 leaving[vf->leaving], "requests", (int)vf->request_count, "errors",
+			 (int)vf->error_count, "bars", bars(vf), "interrupts", interrupts(vf),
+			 "reset", "count", (int)vf->reset_count, "method", text(vf->reset_method),
+			 "failure", text(vf->reset_failure), "device",
+			 vfio_device_status(vf->vdev));
+}
