@@ -73,6 +73,16 @@ static bool same_text(const char *a, const char *b)
 	return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
+/* A guest finds no function in a slot without function 0. */
+static bool has_first_function(const struct vm_config *config, int slot)
+{
+	for (unsigned i = 0; i < config->vfio_count; i++) {
+		if (config->vfio[i].slot == slot && config->vfio[i].function == 0)
+			return true;
+	}
+	return false;
+}
+
 static int check_vfio(const struct vm_config *config)
 {
 	for (unsigned i = 0; i < config->vfio_count; i++) {
@@ -92,11 +102,16 @@ static int check_vfio(const struct vm_config *config)
 					  a->id, b->name);
 				return -EINVAL;
 			}
-			if (a->slot >= 0 && a->slot == b->slot) {
-				log_error("--vfio %s: addr=%02x is already the slot of %s", a->name,
-					  (unsigned)a->slot, b->name);
+			if (a->slot >= 0 && a->slot == b->slot && a->function == b->function) {
+				log_error("--vfio %s: addr=%02x.%u is already the place of %s",
+					  a->name, (unsigned)a->slot, a->function, b->name);
 				return -EINVAL;
 			}
+		}
+		if (a->function != 0 && !has_first_function(config, a->slot)) {
+			log_error("--vfio %s: addr=%02x.%u needs a device at %02x.0", a->name,
+				  (unsigned)a->slot, a->function, (unsigned)a->slot);
+			return -EINVAL;
 		}
 	}
 	return 0;

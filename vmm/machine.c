@@ -30,6 +30,7 @@
 #include "vmm/base/loop.h"
 #include "vmm/base/memory.h"
 #include "vmm/config.h"
+#include "vmm/passthrough.h"
 #include "vmm/power.h"
 #include "vmm/slots.h"
 #include "vmm/terminal.h"
@@ -64,6 +65,7 @@ struct machine {
 	struct serial *serial;
 	struct power *power;
 	struct pvpanic *panic;
+	struct passthrough *passthrough;
 	struct slots *slots;
 	bool exit_port, reset_port; /* on the bus */
 	struct vcpus *vcpus;
@@ -119,8 +121,16 @@ static void request_failed(void *ctx, unsigned index)
 
 static bool memory_fault(void *ctx)
 {
-	(void)ctx;
-	return false;
+	struct machine *m = ctx;
+
+	return passthrough_fault(m->passthrough);
+}
+
+/* The device's own message says what happened. */
+static void device_fatal(void *ctx, struct vfio_function *vf)
+{
+	(void)vf;
+	request(ctx, STATUS_HOST_FAILURE);
 }
 
 static const struct vcpu_events vcpu_events = {
@@ -257,15 +267,18 @@ static int create_signals(struct machine *m)
 static int create_layout(struct machine *m)
 {
 	const struct vm_config *config = m->config;
-	const struct arch_layout_request wanted = {
+	struct arch_layout_request wanted = {
 		.memory = config->memory,
 		.alignment =
 			config->huge_page ? config->huge_page : (uint64_t)sysconf(_SC_PAGESIZE),
 		.address_bits = arch_cpus_address_bits(m->cpus),
-		.buses = 1 + config->vfio_count, /* a root port for each device */
+		.buses = 1 + passthrough_port_count(m->passthrough),
 	};
-	int r = arch_plan_layout(&wanted, &m->layout);
+	int r = passthrough_reserved(m->passthrough, &wanted.reserved, &wanted.reserved_count);
 
+	if (r < 0)
+		return r;
+	r = arch_plan_layout(&wanted, &m->layout);
 	if (r < 0)
 		log_error("--memory: %llu MiB do not fit into the %u address bits of this host's "
 			  "guests",
@@ -296,7 +309,8 @@ static int create_ram(struct machine *m)
 	int r;
 
 	r = memory_create(m->layout.ram, m->layout.ram_count, pages, &m->memory);
-	if (r == 0 && config->prefault)
+	/* Devices pin all of it: the kernel would populate page by page, on one CPU. */
+	if (r == 0 && (config->prefault || m->passthrough != NULL))
 		r = memory_populate(m->memory, 0, populate_progress, &tenths);
 	if (r == 0)
 		r = memory_add_slots(m->memory, m->kvm);
@@ -305,16 +319,23 @@ static int create_ram(struct machine *m)
 
 static int create_address_space(struct machine *m)
 {
-	int r;
+	int r = ioas_create(m->ictx, &m->ioas);
 
-	r = iommufd_ctx_create(&m->ictx);
-	if (r == 0)
-		r = ioas_create(m->ictx, &m->ioas);
 	if (r < 0) {
 		log_error("address space of the devices: %s", strerror(-r));
 		return r;
 	}
 	return memory_map_ioas(m->memory, m->ioas);
+}
+
+/* Before memory is laid out: devices have addresses where no RAM may be. */
+static int find_devices(struct machine *m)
+{
+	int r = iommufd_ctx_create(&m->ictx);
+
+	if (r < 0)
+		return r;
+	return passthrough_find(m->config, m->loop, m->ictx, &m->passthrough);
 }
 
 static int create_serial(struct machine *m)
@@ -401,6 +422,9 @@ static int create_slots(struct machine *m)
 		.irq = m->irq,
 		.ictx = m->ictx,
 		.ioas = m->ioas,
+		.passthrough = m->passthrough,
+		.fatal = device_fatal,
+		.ctx = m,
 	};
 
 	return slots_create(&wiring, &m->slots);
@@ -484,7 +508,8 @@ static int machine_create(struct machine *m)
 	/* Files first: a wrong path is said before anything is built. */
 	if ((r = open_files(m)) < 0 || (r = loop_create(&m->loop)) < 0 ||
 	    (r = create_signals(m)) < 0 || (r = kvm_create(-1, &m->kvm)) < 0 ||
-	    (r = bus_create(&m->mmio)) < 0 || (r = bus_create(&m->pio)) < 0)
+	    (r = bus_create(&m->mmio)) < 0 || (r = bus_create(&m->pio)) < 0 ||
+	    (r = find_devices(m)) < 0)
 		return r;
 
 	/* Memory slots before the interrupt controller (arch.h). */
@@ -513,6 +538,7 @@ static void machine_destroy(struct machine *m)
 	vcpus_destroy(m->vcpus);
 	m->vcpus = NULL;
 	slots_destroy(m->slots);
+	passthrough_destroy(m->passthrough);
 	if (m->reset_port)
 		bus_remove(m->layout.reset.pio ? m->pio : m->mmio, m->layout.reset.base, m);
 	if (m->exit_port)

@@ -302,17 +302,27 @@ static int parse_serial(struct keys *keys, struct vm_config *config)
 	return 0;
 }
 
-/* A guest slot: 1 to 1f, with or without a leading zero and ".0". */
-static bool parse_slot(char *text, int *out)
+/* A guest slot, 1 to 1f, and a function in it: "5", "05", "05.0", "05.3". */
+static bool parse_slot(const char *text, struct vfio_config *vfio)
 {
-	uint64_t slot;
-	size_t length = text == NULL ? 0 : strlen(text);
+	char slot[3] = "";
+	uint64_t number;
+	const char *dot;
 
-	if (length > 2 && strcmp(text + length - 2, ".0") == 0)
-		text[length - 2] = '\0';
-	if (length == 0 || strlen(text) > 2 || !parse_number(text, 16, 0x1f, &slot) || slot == 0)
+	if (text == NULL)
 		return false;
-	*out = (int)slot;
+	dot = strchrnul(text, '.');
+	if (dot - text > 2)
+		return false;
+	memcpy(slot, text, (size_t)(dot - text));
+	if (!parse_number(slot, 16, 0x1f, &number) || number == 0)
+		return false;
+	vfio->slot = (int)number;
+	if (*dot == '\0')
+		return true;
+	if (dot[1] < '0' || dot[1] > '7' || dot[2] != '\0')
+		return false;
+	vfio->function = (unsigned)(dot[1] - '0');
 	return true;
 }
 
@@ -401,8 +411,8 @@ static int parse_vfio(struct keys *keys, struct vm_config *config)
 			r = take_text(keys, "id", (char **)&vfio->id);
 			break;
 		case ADDR:
-			if (!parse_slot(keys->value, &vfio->slot))
-				r = bad_value(keys, "addr", "a slot from 01 to 1f");
+			if (!parse_slot(keys->value, vfio))
+				r = bad_value(keys, "addr", "a slot from 01 to 1f, and .FUNCTION");
 			break;
 		case TOKEN:
 			vfio->has_token = parse_bytes(

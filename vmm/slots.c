@@ -15,6 +15,7 @@
 #include "devices/virtio/rng.h"
 #include "vmm/base/log.h"
 #include "vmm/config.h"
+#include "vmm/passthrough.h"
 #include "vmm/pci/function.h"
 #include "vmm/pci/host_bridge.h"
 
@@ -114,6 +115,24 @@ static int create_bridge(struct slots *slots)
 	return r;
 }
 
+static int add_passthrough(struct slots *slots)
+{
+	const struct slots_wiring *wiring = &slots->wiring;
+	const struct vfio_function_env env = {
+		.kvm = wiring->kvm,
+		.loop = wiring->loop,
+		.mmio = wiring->mmio,
+		.pio = wiring->pio,
+		.irq = wiring->irq,
+		.ictx = wiring->ictx,
+		.ioas = wiring->ioas,
+		.fatal = wiring->fatal,
+		.machine = wiring->ctx,
+	};
+
+	return passthrough_plug(wiring->passthrough, &env, slots->bridge);
+}
+
 int slots_create(const struct slots_wiring *wiring, struct slots **out)
 {
 	struct slots *slots = calloc(1, sizeof(*slots));
@@ -126,6 +145,9 @@ int slots_create(const struct slots_wiring *wiring, struct slots **out)
 	slots->virtio = calloc(wiring->config->disk_count + wiring->config->net_count + 1,
 			       sizeof(struct pci_function *));
 	r = slots->virtio == NULL ? -ENOMEM : create_bridge(slots);
+	/* First, since they may have asked for certain slots. */
+	if (r == 0)
+		r = add_passthrough(slots);
 	if (r == 0)
 		r = add_disks(slots);
 	if (r == 0)
@@ -161,6 +183,7 @@ struct json_t *slots_status(struct slots *slots)
 {
 	json_t *list = json_array();
 
+	passthrough_status(slots->wiring.passthrough, list);
 	for (unsigned i = 0; i < slots->virtio_count; i++)
 		json_array_append_new(list, virtio_pci_status(slots->virtio[i]));
 	return list;

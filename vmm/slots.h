@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is plugged into the machine: the host bridge, virtio devices on its root bus, and every
- * passed-through device below a root port of its own.
+ * What is plugged into the machine: the host bridge, passed-through devices below root ports, and
+ * virtio devices on the root bus.
  */
 #ifndef SLUICE_SLOTS_H
 #define SLUICE_SLOTS_H
@@ -18,7 +18,9 @@ struct irq_router;
 struct json_t;
 struct kvm;
 struct loop;
+struct passthrough;
 struct slots;
+struct vfio_function;
 struct vm_config;
 
 struct slots_wiring {
@@ -30,6 +32,10 @@ struct slots_wiring {
 	struct irq_router *irq;
 	struct iommufd_ctx *ictx;
 	struct ioas *ioas;
+	struct passthrough *passthrough;
+	/* A device with on-error=stop failed. Called with @ctx on the loop thread. */
+	void (*fatal)(void *ctx, struct vfio_function *vf);
+	void *ctx;
 };
 
 /*

@@ -6,9 +6,11 @@
 #define SLUICE_VFIO_PROVIDER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct iommufd_ctx;
+struct iova_range;
 struct kernel_iommufd;
 struct loop;
 struct vfio_device;
@@ -21,6 +23,7 @@ struct vfio_config {
 	int fd;        /* of fd=N, else -1; ownership passes to the provider */
 	const char *id;    /* user's id; NULL: derived from the name */
 	int slot;          /* addr=: guest slot (root port device number), -1: first free */
+	unsigned function; /* addr=SLOT.FUNCTION: of a package of several functions in one slot */
 	bool has_token;    /* token= */
 	uint8_t token[16]; /* VF token, UUID in text order */
 	enum { VFIO_P2P_AUTO, VFIO_P2P_ON, VFIO_P2P_OFF } p2p;
@@ -54,6 +57,11 @@ struct vfio_provider {
 	 */
 	int (*create)(const struct vfio_provider_env *env, const struct vfio_config *config,
 		      struct vfio_device **out);
+	/*
+	 * IOVA at which no RAM may be because of @vdev, as far as it is known before the device is
+	 * open. @count in: room, out: number; -EMSGSIZE when there are more. NULL: none.
+	 */
+	int (*reserved)(struct vfio_device *vdev, struct iova_range *ranges, size_t *count);
 };
 
 /* All providers, NULL-terminated (providers.c). */

@@ -240,7 +240,12 @@ static const struct {
 	{"--kernel k --vfio fd=-1", "fd takes"},
 	{"--kernel k --vfio 01:00.0,addr=0", "addr takes"},
 	{"--kernel k --vfio 01:00.0,addr=20", "addr takes"},
-	{"--kernel k --vfio 01:00.0,addr=5.1", "addr takes"},
+	{"--kernel k --vfio 01:00.0,addr=5.8", "addr takes"},
+	{"--kernel k --vfio 01:00.0,addr=5.10", "addr takes"},
+	{"--kernel k --vfio 01:00.0,addr=5.", "addr takes"},
+	{"--kernel k --vfio 01:00.0,addr=.1", "addr takes"},
+	{"--kernel k --vfio 01:00.0,addr=005", "addr takes"},
+	{"--kernel k --vfio 01:00.0,addr=5.1", "addr=05.1 needs a device at 05.0"},
 	{"--kernel k --vfio 01:00.0,addr", "addr takes"},
 	{"--kernel k --vfio 01:00.0,token=0011", "token takes a UUID"},
 	{"--kernel k --vfio 01:00.0,p2p=maybe", "p2p takes auto, on or off, not maybe"},
@@ -251,7 +256,7 @@ static const struct {
 	{"--kernel k --vfio 01:00.0,on-error", "on-error takes report or stop"},
 	{"--kernel k --vfio 01:00.0 --vfio 01:00.0", "--vfio 01:00.0: named twice"},
 	{"--kernel k --vfio 01:00.0,id=a --vfio 02:00.0,id=a", "id=a is already"},
-	{"--kernel k --vfio 01:00.0,addr=5 --vfio 02:00.0,addr=05", "addr=05 is already"},
+	{"--kernel k --vfio 01:00.0,addr=5 --vfio 02:00.0,addr=05", "addr=05.0 is already"},
 	{"--kernel k --iommufd 3", "--iommufd 3"},
 	{"--kernel k --iommufd fd=", "--iommufd fd="},
 	{"--kernel k --unplug-timeout never", "--unplug-timeout never"},
@@ -271,6 +276,15 @@ Test(options, what_is_wrong_is_refused_by_name)
 		cr_expect(newline != NULL && newline[1] == '\0', "%s: not one line: %s",
 			  refused[i].line, message);
 	}
+}
+
+Test(options, functions_of_one_slot_are_a_package)
+{
+	cr_assert_eq(parse("--kernel k --vfio 01:00.1,addr=5.1 --vfio 01:00.0,addr=05"), 0, "%s",
+		     message);
+	cr_assert_eq(config.vfio[0].slot, 5);
+	cr_assert_eq(config.vfio[0].function, 1);
+	cr_assert_eq(config.vfio[1].function, 0);
 }
 
 Test(options, two_read_only_disks_may_share_a_file)

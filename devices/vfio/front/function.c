@@ -316,6 +316,8 @@ static void function_destroy(struct pci_function *fn)
 {
 	struct vfio_function *vf = front_of(fn);
 
+	if (vf->env.destroyed)
+		vf->env.destroyed(vf->env.machine, vf);
 	front_events_free(vf);
 	pci_function_unmap_bars(fn);
 	front_bars_revoke(vf);

@@ -33,6 +33,8 @@ struct vfio_function_env {
 	void (*unplug)(void *machine, struct vfio_function *vf, bool force);
 	/* stop_on_error: end the VM. */
 	void (*fatal)(void *machine, struct vfio_function *vf);
+	/* @vf is being destroyed, and must not be named again. Loop thread; may be NULL. */
+	void (*destroyed)(void *machine, struct vfio_function *vf);
 	void *machine;
 };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "devices/vfio/providers/kernel/kernel.h"
+#include "devices/vfio/providers/kernel/reserved.h"
 #include "vmm/base/log.h"
 
 /* More than any chain of today: a sparse area takes 16 bytes. */
@@ -368,4 +369,5 @@ const struct vfio_provider vfio_kernel_provider = {
 	.name = "kernel",
 	.match = match,
 	.create = create,
+	.reserved = kernel_reserved,
 };
