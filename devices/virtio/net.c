@@ -219,6 +219,7 @@ static bool tx_send(struct net *net)
 	struct virtqueue *q = &net->dev.queues[TX];
 	struct virtqueue_chain *chain = &net->chain;
 	struct virtio_net_hdr_v1 header;
+	struct iovec *iov = net->iov;
 	ssize_t n;
 	int pieces;
 
@@ -226,14 +227,15 @@ static bool tx_send(struct net *net)
 	    virtqueue_read(q, chain, 0, &header, HEADER) < 0 || !header_allowed(net, &header))
 		return true;
 	header.num_buffers = 0;
-	pieces = virtqueue_pin(q, chain, false, HEADER, chain->out_length - HEADER, net->iov + 1,
+	pieces = virtqueue_pin(q, chain, false, HEADER, chain->out_length - HEADER, iov + 1,
 			       net->pins, PIECES_MAX);
 	if (pieces < 0)
 		return true;
 	/* The header goes from our copy: the guest could change its own after the check. */
-	net->iov[0] = (struct iovec){.iov_base = &header, .iov_len = HEADER};
+	iov[0].iov_base = &header;
+	iov[0].iov_len = HEADER;
 	do
-		n = writev(net->tap, net->iov, 1 + pieces);
+		n = writev(net->tap, iov, 1 + pieces);
 	while (n < 0 && errno == EINTR);
 	virtqueue_unpin(q, net->pins, (unsigned)pieces, false);
 	/* Any other error is this packet's: malformed, or the interface is down. */
