@@ -109,7 +109,7 @@ static void request_reset(void *ctx)
 
 static void request_crash(void *ctx, unsigned index)
 {
-	log_info("vcpu%u: triple fault", index);
+	log_warn("vcpu%u: the guest crashed: triple fault", index);
 	request(ctx, STATUS_CRASH);
 }
 
@@ -149,7 +149,7 @@ static void panic_event(void *ctx, enum pvpanic_event event)
 
 	switch (event) {
 	case PVPANIC_EVENT_PANICKED:
-		log_info("the guest's kernel panicked");
+		log_warn("the guest crashed: its kernel panicked");
 		request(m, STATUS_CRASH);
 		break;
 	case PVPANIC_EVENT_CRASH_LOADED:
@@ -194,7 +194,7 @@ static void log_state(struct machine *m)
 	char *text = state != NULL ? json_dumps(state, JSON_COMPACT) : NULL;
 
 	if (text != NULL)
-		log_warn("state %s", text);
+		log_answer("state %s", text);
 	free(text);
 	json_decref(state);
 }
@@ -335,6 +335,9 @@ static int find_devices(struct machine *m)
 
 	if (r < 0)
 		return r;
+	/* Each vector of a device takes a descriptor. */
+	if (m->config->vfio_count > 0)
+		host_raise_nofile();
 	return passthrough_find(m->config, m->loop, m->ictx, &m->passthrough);
 }
 

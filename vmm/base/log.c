@@ -24,10 +24,8 @@ static int sink_fd = -1; /* -1: stderr */
 static _Atomic int sink_level = LOG_LEVEL_WARN;
 
 static const char *const level_prefix[] = {
-	[LOG_LEVEL_ERROR] = "error: ",
-	[LOG_LEVEL_WARN] = "warning: ",
-	[LOG_LEVEL_INFO] = "",
-	[LOG_LEVEL_DEBUG] = "debug: ",
+	[LOG_LEVEL_ANSWER] = "", [LOG_LEVEL_ERROR] = "error: ", [LOG_LEVEL_WARN] = "warning: ",
+	[LOG_LEVEL_INFO] = "",   [LOG_LEVEL_DEBUG] = "debug: ",
 };
 
 int log_open(const char *path, enum log_level level)

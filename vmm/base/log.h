@@ -11,10 +11,11 @@
 #include <stdbool.h>
 
 enum log_level {
-	LOG_LEVEL_ERROR, /* the operation failed; says what, why and what to do next */
-	LOG_LEVEL_WARN,  /* goes on, but not as asked; says what is lost */
-	LOG_LEVEL_INFO,  /* -v: one line per device and phase */
-	LOG_LEVEL_DEBUG, /* -vv: every decision */
+	LOG_LEVEL_ANSWER, /* what the user asked for (SIGUSR1): always written */
+	LOG_LEVEL_ERROR,  /* the operation failed; says what, why and what to do next */
+	LOG_LEVEL_WARN,   /* goes on, but not as asked; says what is lost */
+	LOG_LEVEL_INFO,   /* -v: one line per device and phase */
+	LOG_LEVEL_DEBUG,  /* -vv: every decision */
 };
 
 /*
@@ -27,15 +28,16 @@ int log_open(const char *path, enum log_level level);
 bool log_enabled(enum log_level level);
 
 /*
- * Write one line: "sluice: LEVEL: text" on stderr, "TIME LEVEL: text" in a log file; INFO has no
- * level. @fmt carries no newline; control characters in the text become spaces. Thread-safe: lines
- * of different threads do not mix. errno is kept.
+ * Write one line: "sluice: LEVEL: text" on stderr, "TIME LEVEL: text" in a log file; ANSWER and INFO
+ * have no level. @fmt carries no newline; control characters in the text become spaces. Thread-safe:
+ * lines of different threads do not mix. errno is kept.
  */
 void log_message(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-#define log_error(...) log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
-#define log_warn(...)  log_message(LOG_LEVEL_WARN, __VA_ARGS__)
-#define log_info(...)  log_message(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...) log_message(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_answer(...) log_message(LOG_LEVEL_ANSWER, __VA_ARGS__)
+#define log_error(...)  log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warn(...)   log_message(LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_info(...)   log_message(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)  log_message(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
 #endif
