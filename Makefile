@@ -60,6 +60,7 @@ $(BUILD)/sluice.1: docs/sluice.1.scd
 # Commands around a launch are for people: small rather than quick.
 $(BUILD)/devices/vfio/check/%.o: OPT := $(OPT:-O2=-Os)
 
+$(BUILD)/tests/unit/%_test.o: CPPFLAGS += -include tests/unit/quick_assert.h
 $(BUILD)/%.o: %.c
 	@echo "  CC      $<"
 	$(Q)mkdir -p $(@D)
