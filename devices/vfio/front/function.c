@@ -268,14 +268,14 @@ int vfio_function_create(const struct vfio_function_env *env, const struct vfio_
 	int ret = -ENOMEM;
 
 	if (!vf || !plans)
-		goto free_memory;
+		goto no_memory;
 	vf->env = *env;
 	vf->config = config;
 	vf->vdev = vdev;
 	vf->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
 	vf->id = strdup(config->id ? config->id : vdev->dev);
 	if (!vf->id)
-		goto free_memory;
+		goto no_memory;
 	atomic_init(&vf->gone, false);
 	atomic_init(&vf->config_warned, false);
 	atomic_init(&vf->revoked, false);
@@ -303,9 +303,10 @@ free_events:
 free_id:
 	pthread_mutex_destroy(&vf->bar_lock);
 	free(vf->id);
+	goto free_memory;
+no_memory:
+	log_error("vfio %s: out of memory", vdev->dev);
 free_memory:
-	if (ret == -ENOMEM)
-		log_error("vfio %s: out of memory", vdev->dev);
 	free(plans);
 	free(vf);
 	return ret;

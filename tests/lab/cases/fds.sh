@@ -15,7 +15,7 @@ job()
 	ulimit -l 600000
 	run=$(printf 'head -c 21 /dev/nvme0n1' | base64)
 	cp /lab/in/sluice /lab/in/vmlinux /lab/in/initramfs.cpio /tmp/ && chmod 755 /tmp/sluice
-	timeout -s KILL 90 setuidgid nobody /tmp/sluice run --kernel /tmp/vmlinux --initrd /tmp/initramfs.cpio \
+	timeout -s KILL 90 /lab/in/tools/as-nobody /tmp/sluice run --kernel /tmp/vmlinux --initrd /tmp/initramfs.cpio \
 		--cmdline "$guest_cmdline run=$run" --iommufd fd=8 --vfio fd=9,id=disk \
 		8<>/dev/iommu 9<>"$(vfio_node "$nvme")" >/tmp/fds.log 2>&1 </dev/null
 	same 'nobody boots a guest with passed descriptors' "$?" 0
@@ -23,16 +23,17 @@ job()
 
 	(
 		ulimit -l 64
-		timeout -s KILL 90 setuidgid nobody /tmp/sluice run --kernel /tmp/vmlinux --initrd /tmp/initramfs.cpio \
+		timeout -s KILL 90 /lab/in/tools/as-nobody /tmp/sluice run --kernel /tmp/vmlinux --initrd /tmp/initramfs.cpio \
 			--cmdline "$guest_cmdline run=$run" --iommufd fd=8 --vfio fd=9,id=disk 8<>/dev/iommu 9<>"$(vfio_node "$nvme")"
 	) >/tmp/memlock.log 2>&1 </dev/null
 	same 'too little locked memory: refused' "$?" 1
-	contains 'need, limit and remedy are said' /tmp/memlock.log 'lock.*ulimit -l'
+	contains 'need, limit and remedy are said' /tmp/memlock.log 'memory must be pinned.*ulimit -l'
+	same 'in one message' "$(grep -c . /tmp/memlock.log)" 1
 
-	setuidgid nobody /tmp/sluice run --kernel /tmp/vmlinux --vfio "$nvme" >/tmp/perm.log 2>&1 </dev/null
+	/lab/in/tools/as-nobody /tmp/sluice run --kernel /tmp/vmlinux --vfio "$nvme" >/tmp/perm.log 2>&1 </dev/null
 	same 'no permission on the node: refused' "$?" 1
-	contains 'which node, and what to do' /tmp/perm.log "$nvme.*(/dev/vfio/devices/vfio|/dev/iommu).*(chown|chmod|permission)"
-	setuidgid nobody /tmp/sluice run --kernel /tmp/vmlinux --iommufd fd=8 --vfio fd=77 8<>/dev/iommu >/tmp/bad.log 2>&1 </dev/null
+	contains 'which node, and what to do' /tmp/perm.log '(/dev/vfio/devices/vfio|/dev/iommu).*permission.*fd=N'
+	/lab/in/tools/as-nobody /tmp/sluice run --kernel /tmp/vmlinux --iommufd fd=8 --vfio fd=77 8<>/dev/iommu >/tmp/bad.log 2>&1 </dev/null
 	check 'a descriptor that is none: refused' test "$?" -ne 0
 	contains 'by its number' /tmp/bad.log 'fd=77|descriptor 77'
 }

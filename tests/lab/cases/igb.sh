@@ -51,6 +51,6 @@ job()
 	contains 'and why is said' "$guest_log" "$vf.*token"
 	guest wrong true --vfio "$vf,token=00000000-0000-0000-0000-000000000001"
 	same 'with a wrong one: refused' "$vmm_status" 1
-	guest_ok right 'with the token it runs' 'for d in /sys/bus/pci/devices/*; do cat $d/vendor $d/device | tr "\n" " "; done; grep -q 0x10ca /sys/bus/pci/devices/*/device' --vfio "$vf,token=$token"
+	guest_ok right 'with the token it runs' 'for d in /sys/bus/pci/devices/*; do cat $d/vendor $d/device | tr "\n" " "; done; echo; grep -q 0x10ca /sys/bus/pci/devices/*/device' --vfio "$vf,token=$token"
 	kill "$hold"
 }

@@ -33,7 +33,7 @@ static void read_both(uint64_t *ticks, int64_t *ns)
 
 int main(void)
 {
-	const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
+	const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
 	uint64_t ticks_a, ticks_b;
 	int64_t ns_a, ns_b;
 

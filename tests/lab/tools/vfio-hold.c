@@ -36,7 +36,7 @@ static int parse_uuid(const char *text, unsigned char *uuid)
 static int hold_device(int device, const unsigned char *token)
 {
 	int iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
-	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind), .iommufd = iommufd };
+	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind), .iommufd = iommufd};
 
 	if (token) {
 		bind.flags = VFIO_DEVICE_BIND_FLAG_TOKEN;
