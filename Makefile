@@ -33,7 +33,7 @@ UNIT_BIN := $(UNIT:%.c=$(BUILD)/%)
 # What several unit tests share (fakes): linked into those that use it.
 FAKE := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c))))
 
-.PHONY: all static man setup run test test-full unit lint format bench clean help lab-shell
+.PHONY: all static man setup run test test-full unit unit-threads lint format bench clean help lab-shell
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/sluice
@@ -107,6 +107,11 @@ $(BUILD)/tests/contract/%: $(BUILD)/tests/contract/%.o $(BUILD)/libsluice.a
 unit: $(UNIT_BIN)
 	$(Q)tests/unit/run $(UNIT_BIN)
 
+# What has threads, to be built with SAN=-fsanitize=thread; they include tests/unit/support.h.
+TSAN_BIN = $(patsubst %,$(BUILD)/tests/unit/%_test,bus dma log loop memory pci_root_port)
+unit-threads: $(TSAN_BIN)
+	$(Q)tests/unit/run $(TSAN_BIN)
+
 # Each part is one line here; tests/suite adds up what they counted.
 test: setup
 	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
@@ -114,6 +119,7 @@ test: setup
 		'lint=$(MAKE) --no-print-directory lint' \
 		'docs=tests/docs' \
 		'unit=$(MAKE) -j$(JOBS) --no-print-directory unit BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
+		'threads=$(MAKE) -j$(JOBS) --no-print-directory unit-threads BUILD=$(BUILD)/tsan OPT="-O1 -g" SAN=-fsanitize=thread' \
 		'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
 		'arm64-compile=$(MAKE) -j$(JOBS) --no-print-directory arm64-compile' \
 		'guest=tests/guest/run $(BUILD)/sluice' \
