@@ -146,7 +146,6 @@ static inline void breach(struct fake_vdev *f, const char *what)
 	f->breaches++;
 	f->mapping_breaches += strstr(what, "slot") || strstr(what, "mapping");
 	note("BREACH %s", what);
-	fprintf(stderr, "breach: %s\n", what);
 }
 
 static inline struct fake_vdev *fake_of(struct vfio_device *vdev)

@@ -34,6 +34,19 @@ Test(front_reset, of_the_bus_uses_function_level_reset_where_there_is_one)
 	machine_end();
 }
 
+Test(front_reset, of_a_sleeping_device_wakes_it_even_when_it_fails)
+{
+	machine_start();
+	set_command(6);
+	cfg_write(0x64, 3, 2);
+	m.device.fail_named = "reset";
+	pci_function_reset(m.fn);
+	cr_expect_eq(m.device.config[0x64] & 3, 0);
+	cr_expect_eq(cfg_read(0x64, 1) & 3, 0);
+	m.device.fail_named = NULL;
+	machine_end();
+}
+
 Test(front_reset, the_header_type_stays_what_the_slot_made_it)
 {
 	machine_start();

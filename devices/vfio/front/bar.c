@@ -347,13 +347,15 @@ static int slots_add(struct vfio_function *vf, unsigned bar)
 				   b->host + area->offset, 0, &b->slots[i]);
 		if (!ret)
 			continue;
-		if (!vf->slots_warned)
+		/* A guest that puts one BAR over another has what it asked for. */
+		if (!vf->slots_warned && ret != -EEXIST) {
 			log_warn("vfio %s: no memory slot for BAR %u at %#llx: %s; its accesses "
 				 "will "
 				 "leave the guest, which is slow",
 				 vf->id, bar, (unsigned long long)(b->address + area->offset),
 				 strerror(-ret));
-		vf->slots_warned = true;
+			vf->slots_warned = true;
+		}
 		if (b->layout.sub_page)
 			return 0; /* the hole under it answers */
 		ret = trap_area(vf, bar, i);

@@ -36,7 +36,8 @@ static void quiesce(struct vfio_function *vf)
 	if (atomic_load(&vf->gone))
 		return;
 	front_device_write(vf, PCI_COMMAND, 0, 2);
-	if (vf->plan.pm && vf->pci.config[vf->plan.pm + PCI_PM_CTRL] & PCI_PM_CTRL_STATE_MASK)
+	/* Whatever the image says: pci_function_reset() has cleared it by now. */
+	if (vf->plan.pm)
 		front_device_write(vf, vf->plan.pm + PCI_PM_CTRL, 0, 2);
 }
 

@@ -310,6 +310,11 @@ static void route(struct vfio_function *vf)
 	}
 
 	ret = irq_router_commit(router);
+	if (ret == -EINVAL) {
+		/* A message that no controller takes, this guest's or a neighbour's: the rest stands. */
+		log_debug("vfio %s: KVM refuses a message", vf->id);
+		ret = 0;
+	}
 	for (unsigned i = 0; i < v->count; i++) {
 		struct vector *vector = &v->list[i];
 
