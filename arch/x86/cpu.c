@@ -23,15 +23,15 @@ int arch_cpus_create(struct kvm *kvm, unsigned count, struct arch_cpus **out)
 	if (cpus == NULL)
 		return -ENOMEM;
 	cpus->count = count;
-	cpus->supported.header = (struct kvm_cpuid2){.nent = CPUID_MAX_ENTRIES};
-	if (ioctl(kvm->dev_fd, KVM_GET_SUPPORTED_CPUID, &cpus->supported.header) < 0) {
+	cpus->supported.nent = CPUID_MAX_ENTRIES;
+	if (ioctl(kvm->dev_fd, KVM_GET_SUPPORTED_CPUID, &cpus->supported) < 0) {
 		r = -errno;
 		log_error("/dev/kvm: KVM_GET_SUPPORTED_CPUID: %s", strerror(-r));
 		free(cpus);
 		return r;
 	}
 	cpus->tsc_deadline = kvm_check_extension(kvm, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-	cpus->vendor = cpuid_vendor(cpus->supported.entries, cpus->supported.header.nent);
+	cpus->vendor = cpuid_vendor(cpus->supported.entries, cpus->supported.nent);
 	*out = cpus;
 	return 0;
 }
@@ -43,7 +43,7 @@ void arch_cpus_destroy(struct arch_cpus *cpus)
 
 unsigned arch_cpus_address_bits(const struct arch_cpus *cpus)
 {
-	return cpuid_address_bits(cpus->supported.entries, cpus->supported.header.nent);
+	return cpuid_address_bits(cpus->supported.entries, cpus->supported.nent);
 }
 
 int arch_vcpu_setup(struct arch_cpus *cpus, int vcpu_fd, unsigned index)
@@ -58,14 +58,14 @@ int arch_vcpu_setup(struct arch_cpus *cpus, int vcpu_fd, unsigned index)
 	struct cpuid_table table = {0};
 	int r;
 
-	r = cpuid_plan(cpus->supported.entries, cpus->supported.header.nent, &request,
-		       table.entries, CPUID_MAX_ENTRIES);
+	r = cpuid_plan(cpus->supported.entries, cpus->supported.nent, &request, table.entries,
+		       CPUID_MAX_ENTRIES);
 	if (r < 0) {
 		log_error("vcpu%u: more than %u CPUID leaves", index, CPUID_MAX_ENTRIES);
 		return r;
 	}
-	table.header.nent = (uint32_t)r;
-	if (ioctl(vcpu_fd, KVM_SET_CPUID2, &table.header) < 0) {
+	table.nent = (uint32_t)r;
+	if (ioctl(vcpu_fd, KVM_SET_CPUID2, &table) < 0) {
 		r = -errno;
 		log_error("vcpu%u: KVM_SET_CPUID2: %s", index, strerror(-r));
 		return r;

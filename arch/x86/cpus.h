@@ -7,18 +7,30 @@
 
 #include <linux/kvm.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "arch/x86/cpuid.h"
 
-/* struct kvm_cpuid2 with room; its entries follow the header. */
+/* struct kvm_cpuid2 with room: what the ioctls read and write, entries behind the header. */
 struct cpuid_table {
-	struct kvm_cpuid2 header;
+	uint32_t nent;
+	uint32_t padding;
 	struct kvm_cpuid_entry2 entries[CPUID_MAX_ENTRIES];
 };
-_Static_assert(sizeof(struct cpuid_table) ==
-		       sizeof(struct kvm_cpuid2) +
-			       CPUID_MAX_ENTRIES * sizeof(struct kvm_cpuid_entry2),
-	       "entries follow the header");
+_Static_assert(offsetof(struct cpuid_table, nent) == offsetof(struct kvm_cpuid2, nent) &&
+		       offsetof(struct cpuid_table, entries) ==
+			       offsetof(struct kvm_cpuid2, entries),
+	       "laid out as struct kvm_cpuid2");
+
+/* struct kvm_msrs with one entry: KVM_GET_MSRS and KVM_SET_MSRS return how many of nmsrs they did. */
+struct vcpu_msr {
+	uint32_t nmsrs;
+	uint32_t padding;
+	struct kvm_msr_entry entry;
+};
+_Static_assert(offsetof(struct vcpu_msr, entry) == offsetof(struct kvm_msrs, entries),
+	       "laid out as struct kvm_msrs");
 
 struct arch_cpus {
 	unsigned count;

@@ -81,10 +81,7 @@ static int fail(unsigned index, const char *what)
 /* Only what differs: KVM complains in the host's log about some writes, of 0 as well. */
 static void reset_msr(int vcpu_fd, const struct kvm_msr_entry *wanted)
 {
-	struct {
-		struct kvm_msrs header;
-		struct kvm_msr_entry entry;
-	} msr = {.header.nmsrs = 1, .entry = {.index = wanted->index}};
+	struct vcpu_msr msr = {.nmsrs = 1, .entry = {.index = wanted->index}};
 
 	if (ioctl(vcpu_fd, KVM_GET_MSRS, &msr) != 1 || msr.entry.data == wanted->data)
 		return;

@@ -45,12 +45,9 @@ static int fail(unsigned index, const char *what)
 
 static int set_msr(int vcpu_fd, uint32_t msr, uint64_t value)
 {
-	struct {
-		struct kvm_msrs header;
-		struct kvm_msr_entry entry;
-	} msrs = {.header.nmsrs = 1, .entry = {.index = msr, .data = value}};
+	struct vcpu_msr one = {.nmsrs = 1, .entry = {.index = msr, .data = value}};
 
-	return ioctl(vcpu_fd, KVM_SET_MSRS, &msrs) == 1 ? 0 : -EINVAL;
+	return ioctl(vcpu_fd, KVM_SET_MSRS, &one) == 1 ? 0 : -EINVAL;
 }
 
 /*
