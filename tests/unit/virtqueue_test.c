@@ -212,6 +212,38 @@ Test(virtqueue, refuses_every_kind_of_hostile_chain)
 	}
 }
 
+/* Ring of 256: @direct descriptors, of which the last is an indirect one with @indirect more. */
+static int pop_mixed(unsigned direct, unsigned indirect)
+{
+	struct vring_desc *entries = guest(BUFFERS);
+
+	virtqueue_reset(&q);
+	ring_place(&ring, RAM_LOW, 256);
+	q.desc = ring.desc;
+	q.avail = ring.avail;
+	q.used = ring.used;
+	q.indirect = true;
+	cr_assert_eq(virtqueue_enable(&q), 0);
+	for (unsigned i = 0; i < direct; i++)
+		*ring_desc(&ring, i) =
+			(struct vring_desc){BUFFERS + 0x10000, 1, NEXT, (uint16_t)(i + 1)};
+	*ring_desc(&ring, direct - 1) = (struct vring_desc){BUFFERS, indirect * 16, INDIRECT, 0};
+	for (unsigned i = 0; i < indirect; i++)
+		entries[i] = (struct vring_desc){BUFFERS + 0x10000, 1, i + 1 < indirect ? NEXT : 0,
+						 (uint16_t)(i + 1)};
+	ring_offer(&ring, 0);
+	return virtqueue_pop(&q, &chain);
+}
+
+Test(virtqueue, a_chain_has_256_segments_at_most_wherever_they_are)
+{
+	cr_expect_eq(pop_mixed(57, 200), 1);
+	cr_expect_eq(chain.out_count, 256);
+	cr_expect_eq(pop_mixed(58, 200), -EPROTO);
+	cr_expect_str_eq(q.fault, "a chain is too long");
+	cr_expect_eq(pop_mixed(256, 256), -EPROTO);
+}
+
 Test(virtqueue, refuses_a_head_out_of_the_ring)
 {
 	ring_offer(&ring, 8);
@@ -391,6 +423,20 @@ Test(virtqueue, copies_fail_where_memory_is_missing_or_read_only)
 	cr_expect_eq(virtqueue_write(&q, &chain, 0, text, 4), -EFAULT);
 	cr_expect_eq(virtqueue_write(&q, &chain, 4, text, 4), -EFAULT);
 	cr_expect_eq(virtqueue_write(&q, &chain, 5, text, 1), -EFAULT);
+}
+
+Test(virtqueue, a_buffer_does_not_wrap_around_the_end_of_the_address_space)
+{
+	struct ring_buffer buffer = {UINT64_MAX - 0xffff, 0x40000, false};
+	struct virtqueue_pin pin;
+	struct iovec iov;
+	char byte;
+
+	ring_add(&ring, &buffer, 1);
+	cr_assert_eq(virtqueue_pop(&q, &chain), 1);
+	/* These bytes would be at the start of RAM. */
+	cr_expect_eq(virtqueue_read(&q, &chain, 0x20000, &byte, 1), -EFAULT);
+	cr_expect_eq(virtqueue_pin(&q, &chain, false, 0x20000, 1, &iov, &pin, 1), -EFAULT);
 }
 
 Test(virtqueue, pins_pieces_and_lets_them_go)
