@@ -31,6 +31,8 @@ struct fake_area {
 static struct fake_area fake_areas[3];
 static unsigned fake_pins;
 static unsigned fake_pins_most;
+/* Called before each access: a guest that does something at the worst moment. */
+static void (*fake_access)(uint64_t iova, bool write);
 
 static inline struct ioas *fake_ioas(void)
 {
@@ -75,6 +77,8 @@ void *ioas_pin(struct ioas *ioas, uint64_t iova, size_t *length, bool write)
 	struct fake_area *area = fake_find(iova, write ? IOAS_WRITE : IOAS_READ);
 	uint64_t left;
 
+	if (fake_access)
+		fake_access(iova, write);
 	cr_assert_eq((void *)ioas, (void *)fake_areas);
 	if (!area || *length == 0) {
 		*length = 0;

@@ -220,6 +220,36 @@ Test(serial, has_a_fifo_of_16_bytes_in_loopback_and_reports_the_overrun)
 	drop();
 }
 
+Test(serial, clears_its_receive_fifo_when_told_to)
+{
+	make(SERIAL_NONE);
+	out(UART_FCR, UART_FCR_ENABLE_FIFO);
+	out(UART_MCR, UART_MCR_LOOP);
+	for (unsigned i = 0; i < 2; i++) {
+		out(UART_TX, 'a');
+		out(UART_TX, 'b');
+		out(UART_FCR, UART_FCR_ENABLE_FIFO);
+		cr_expect(in(UART_LSR)&UART_LSR_DR, "not by switching on what is on");
+		out(UART_FCR, i == 0 ? UART_FCR_ENABLE_FIFO | UART_FCR_CLEAR_RCVR : 0);
+		cr_expect_not(in(UART_LSR)&UART_LSR_DR);
+		out(UART_FCR, UART_FCR_ENABLE_FIFO);
+	}
+	drop();
+}
+
+Test(serial, receives_the_break_that_it_sends_in_loopback)
+{
+	make(SERIAL_NONE);
+	out(UART_LCR, UART_LCR_SBC);
+	cr_expect_not(in(UART_LSR)&UART_LSR_BI, "there is nobody on the line to hear it");
+	out(UART_LCR, 0);
+	out(UART_MCR, UART_MCR_LOOP);
+	out(UART_LCR, UART_LCR_SBC);
+	out(UART_LCR, UART_LCR_SBC);
+	cr_expect_eq(in(UART_LSR) & (UART_LSR_BI | UART_LSR_OE), UART_LSR_BI, "one break");
+	drop();
+}
+
 Test(serial, without_fifo_holds_one_character_and_the_newest_wins)
 {
 	make(SERIAL_NONE);

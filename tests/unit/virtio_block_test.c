@@ -423,6 +423,22 @@ Test(block, a_file_cut_off_under_us_is_an_error)
 	cr_expect_eq(request(VIRTIO_BLK_T_IN, 0, DATA, 4096), VIRTIO_BLK_S_OK);
 }
 
+static void offer_at_the_last_moment(uint64_t iova, bool write)
+{
+	if (!write || iova != ring.used || ring_used(&ring)->flags != VRING_USED_F_NO_NOTIFY)
+		return;
+	fake_access = NULL;
+	offer(1, VIRTIO_BLK_T_IN, 0, DATA, 512);
+}
+
+Test(block, a_request_that_comes_at_the_last_moment_is_seen)
+{
+	offer(0, VIRTIO_BLK_T_IN, 0, DATA, 512);
+	fake_access = offer_at_the_last_moment;
+	wait_for(2);
+	cr_expect_eq(status_byte(1), VIRTIO_BLK_S_OK);
+}
+
 Test(block, a_reset_waits_for_what_is_in_flight)
 {
 	for (unsigned round = 0; round < 50; round++) {

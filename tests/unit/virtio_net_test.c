@@ -295,6 +295,47 @@ Test(net, a_big_frame_waits_for_enough_buffers_by_event_index)
 	wait_for_enough_buffers(MERGE | 1ull << VIRTIO_RING_F_EVENT_IDX);
 }
 
+/* The guest gives a buffer just before the device asks to be told of the next one. */
+static void give_at_the_last_moment(uint64_t iova, bool write)
+{
+	if (!write || iova != rx.used || ring_used(&rx)->flags != VRING_USED_F_NO_NOTIFY)
+		return;
+	fake_access = NULL;
+	give_rx(1, 1526); /* and rings no doorbell: it was told not to */
+}
+
+Test(net, a_buffer_that_comes_at_the_last_moment_is_seen)
+{
+	bring_up(MERGE);
+	host_sends(2000);
+	give_rx(1, 1526);
+	fake_access = give_at_the_last_moment;
+	driver_notify(0);
+	driver_wait();
+	cr_expect_null(fake_access);
+	cr_expect_eq(guest_receives(), 2000);
+}
+
+static void send_at_the_last_moment(uint64_t iova, bool write)
+{
+	struct ring_buffer buffers[2] = {{TX_DATA, HEADER, false}, {TX_DATA + HEADER, 60, false}};
+
+	if (!write || iova != tx.used || ring_used(&tx)->flags != VRING_USED_F_NO_NOTIFY)
+		return;
+	fake_access = NULL;
+	ring_add(&tx, buffers, 2);
+}
+
+Test(net, a_frame_that_comes_at_the_last_moment_is_sent)
+{
+	bring_up(BASIC);
+	guest_sends(&plain, 60, 1);
+	fake_access = send_at_the_last_moment;
+	driver_wait();
+	cr_expect_null(fake_access);
+	cr_expect_eq(ring_used(&tx)->idx, 2);
+}
+
 Test(net, frames_wait_in_the_tap_until_the_driver_is_ready)
 {
 	host_sends(100);
@@ -413,6 +454,24 @@ Test(net, asks_the_tap_for_what_the_driver_takes)
 	cr_expect_eq(offload, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN);
 	bring_up(BASIC | 1ull << VIRTIO_NET_F_GUEST_TSO4);
 	cr_expect_eq(offload, 0, "no segments without checksums");
+}
+
+Test(net, says_that_a_checksum_was_checked_only_to_who_asked_for_that)
+{
+	uint8_t frame[HEADER + 60] = {VIRTIO_NET_HDR_F_DATA_VALID};
+	uint64_t features[2] = {BASIC, BASIC | 1ull << VIRTIO_NET_F_GUEST_CSUM};
+	uint32_t id, length;
+
+	for (unsigned i = 0; i < 2; i++) {
+		bring_up(features[i]);
+		give_rx(1, 1526);
+		driver_notify(0);
+		cr_assert_eq(write(wire, frame, sizeof(frame)), sizeof(frame));
+		driver_wait();
+		cr_assert(ring_take(&rx, &id, &length));
+		cr_expect_eq(*(uint8_t *)guest(ring_desc(&rx, id)->addr),
+			     i == 0 ? 0 : VIRTIO_NET_HDR_F_DATA_VALID);
+	}
 }
 
 Test(net, frames_that_make_no_sense_are_given_back_unsent)
