@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 images_dir=$top_dir/guest-images
-initramfs_recipe=1
+initramfs_recipe=2
 
 busybox_key() { key_of "$(packages_of busybox)"; }
 
@@ -26,7 +26,7 @@ make_initramfs()
 
 	product busybox
 	busybox=$product/usr/bin/busybox
-	mkdir -p "$root"/{bin,proc,sys,dev,tmp,root,etc/acpi/PWRF,lab}
+	mkdir -p "$root"/{bin,proc,sys,dev,tmp,root,etc/acpi/PWRF,var/log,var/run,lab}
 	cp "$busybox" "$root/bin/"
 	# The links are made here: that is quicker than in a guest.
 	for applet in $("$busybox" --list); do
