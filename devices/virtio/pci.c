@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <jansson.h>
 #include <linux/pci_regs.h>
-#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_pci.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 
 #include "devices/virtio/device.h"
 #include "devices/virtio/msix.h"
+#include "devices/virtio/pci_common.h"
 #include "vmm/base/bus.h"
 #include "vmm/base/irq.h"
 #include "vmm/base/kvm.h"
@@ -31,7 +31,7 @@
 #define BAR_INDEX     0
 #define BAR_SIZE      0x4000u
 #define COMMON_OFFSET 0x0000u
-#define COMMON_SIZE   0x40u
+#define COMMON_SIZE   VIRTIO_PCI_COMMON_BYTES
 #define ISR_OFFSET    0x0800u
 #define ISR_SIZE      4u
 #define DEVICE_OFFSET 0x1000u
@@ -63,12 +63,8 @@ struct virtio_pci {
 	struct doorbell doorbells[VIRTIO_QUEUES_MAX];
 	uint32_t access_capability; /* offset of VIRTIO_PCI_CAP_PCI_CFG */
 
-	/* Registers, under the device's lock. */
-	uint32_t device_feature_select;
-	uint32_t driver_feature_select;
-	uint16_t queue_select;
-	uint16_t config_vector;
-	uint16_t queue_vector[VIRTIO_QUEUES_MAX];
+	/* Under the device's lock. */
+	struct virtio_pci_common common;
 	uint8_t isr;
 	bool intx_disabled;
 	bool intx_level;
@@ -109,13 +105,20 @@ static void update_intx(struct virtio_pci *p)
 	pci_intx_set(&p->fn, INTX_PIN, level);
 }
 
+static void clear_isr(struct virtio_pci *p)
+{
+	p->isr = 0;
+	update_intx(p);
+}
+
 static void interrupt(struct virtio_device *dev, int queue)
 {
 	struct virtio_pci *p = dev->transport;
 
 	if (p->msix.enabled) {
-		msix_notify(&p->msix, queue == VIRTIO_CONFIG_CHANGE ? p->config_vector
-								    : p->queue_vector[queue]);
+		msix_notify(&p->msix, queue == VIRTIO_CONFIG_CHANGE
+					      ? p->common.config_vector
+					      : p->common.queue_vector[queue]);
 		return;
 	}
 	p->isr |= queue == VIRTIO_CONFIG_CHANGE ? ISR_CONFIG : ISR_QUEUE;
@@ -144,189 +147,6 @@ static void doorbell_rang(void *ctx, uint32_t events)
 	pthread_mutex_unlock(&dev->lock);
 }
 
-/* Common configuration structure (section 4.1.4.3) */
-
-static void registers_reset(struct virtio_pci *p)
-{
-	p->device_feature_select = 0;
-	p->driver_feature_select = 0;
-	p->queue_select = 0;
-	p->config_vector = VIRTIO_MSI_NO_VECTOR;
-	for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
-		p->queue_vector[i] = VIRTIO_MSI_NO_VECTOR;
-	p->isr = 0;
-	update_intx(p);
-}
-
-static uint32_t feature_half(uint64_t features, uint32_t select)
-{
-	return select < 2 ? (uint32_t)(features >> (32 * select)) : 0;
-}
-
-static struct virtqueue *selected(struct virtio_pci *p)
-{
-	return p->queue_select < p->dev->queue_count ? &p->dev->queues[p->queue_select] : NULL;
-}
-
-static uint32_t queue_read(struct virtio_pci *p, uint64_t offset)
-{
-	const struct virtqueue *q = selected(p);
-
-	if (!q)
-		return 0;
-	switch (offset) {
-	case VIRTIO_PCI_COMMON_Q_SIZE:
-		return q->size;
-	case VIRTIO_PCI_COMMON_Q_MSIX:
-		return p->queue_vector[p->queue_select];
-	case VIRTIO_PCI_COMMON_Q_ENABLE:
-		return q->enabled;
-	case VIRTIO_PCI_COMMON_Q_NOFF:
-		return p->queue_select;
-	case VIRTIO_PCI_COMMON_Q_DESCLO:
-		return (uint32_t)q->desc;
-	case VIRTIO_PCI_COMMON_Q_DESCHI:
-		return (uint32_t)(q->desc >> 32);
-	case VIRTIO_PCI_COMMON_Q_AVAILLO:
-		return (uint32_t)q->avail;
-	case VIRTIO_PCI_COMMON_Q_AVAILHI:
-		return (uint32_t)(q->avail >> 32);
-	case VIRTIO_PCI_COMMON_Q_USEDLO:
-		return (uint32_t)q->used;
-	case VIRTIO_PCI_COMMON_Q_USEDHI:
-		return (uint32_t)(q->used >> 32);
-	default:
-		return 0;
-	}
-}
-
-static uint32_t common_read(struct virtio_pci *p, uint64_t offset)
-{
-	const struct virtio_device *dev = p->dev;
-
-	switch (offset) {
-	case VIRTIO_PCI_COMMON_DFSELECT:
-		return p->device_feature_select;
-	case VIRTIO_PCI_COMMON_DF:
-		return feature_half(virtio_device_features(dev), p->device_feature_select);
-	case VIRTIO_PCI_COMMON_GFSELECT:
-		return p->driver_feature_select;
-	case VIRTIO_PCI_COMMON_GF:
-		return feature_half(dev->acked, p->driver_feature_select);
-	case VIRTIO_PCI_COMMON_MSIX:
-		return p->config_vector;
-	case VIRTIO_PCI_COMMON_NUMQ:
-		return dev->queue_count;
-	case VIRTIO_PCI_COMMON_STATUS:
-		return dev->status;
-	case VIRTIO_PCI_COMMON_Q_SELECT:
-		return p->queue_select;
-	default:
-		return queue_read(p, offset); /* the generation is always 0 */
-	}
-}
-
-static uint16_t valid_vector(const struct virtio_pci *p, uint32_t vector)
-{
-	return vector < p->msix.count ? (uint16_t)vector : VIRTIO_MSI_NO_VECTOR;
-}
-
-static void set_half(uint64_t *value, unsigned half, uint32_t bits)
-{
-	unsigned shift = 32 * half;
-
-	*value = (*value & ~(0xffffffffull << shift)) | (uint64_t)bits << shift;
-}
-
-static void queue_write(struct virtio_pci *p, uint64_t offset, uint32_t value)
-{
-	struct virtqueue *q = selected(p);
-
-	if (!q)
-		return;
-	if (offset == VIRTIO_PCI_COMMON_Q_MSIX) {
-		p->queue_vector[p->queue_select] = valid_vector(p, value);
-		return;
-	}
-	if (q->enabled)
-		return; /* what is in use does not change under it */
-	switch (offset) {
-	case VIRTIO_PCI_COMMON_Q_SIZE:
-		q->size = (uint16_t)value;
-		break;
-	case VIRTIO_PCI_COMMON_Q_ENABLE:
-		if (value == 1 && virtqueue_enable(q) < 0)
-			virtio_device_fail(p->dev, q->fault);
-		break;
-	case VIRTIO_PCI_COMMON_Q_DESCLO:
-	case VIRTIO_PCI_COMMON_Q_DESCHI:
-		set_half(&q->desc, offset == VIRTIO_PCI_COMMON_Q_DESCHI, value);
-		break;
-	case VIRTIO_PCI_COMMON_Q_AVAILLO:
-	case VIRTIO_PCI_COMMON_Q_AVAILHI:
-		set_half(&q->avail, offset == VIRTIO_PCI_COMMON_Q_AVAILHI, value);
-		break;
-	case VIRTIO_PCI_COMMON_Q_USEDLO:
-	case VIRTIO_PCI_COMMON_Q_USEDHI:
-		set_half(&q->used, offset == VIRTIO_PCI_COMMON_Q_USEDHI, value);
-		break;
-	default:
-		break;
-	}
-}
-
-static void common_write(struct virtio_pci *p, uint64_t offset, uint32_t value)
-{
-	struct virtio_device *dev = p->dev;
-
-	switch (offset) {
-	case VIRTIO_PCI_COMMON_DFSELECT:
-		p->device_feature_select = value;
-		break;
-	case VIRTIO_PCI_COMMON_GFSELECT:
-		p->driver_feature_select = value;
-		break;
-	case VIRTIO_PCI_COMMON_GF:
-		if (p->driver_feature_select < 2 && !(dev->status & VIRTIO_CONFIG_S_FEATURES_OK))
-			set_half(&dev->acked, p->driver_feature_select, value);
-		break;
-	case VIRTIO_PCI_COMMON_MSIX:
-		p->config_vector = valid_vector(p, value);
-		break;
-	case VIRTIO_PCI_COMMON_STATUS:
-		virtio_device_set_status(dev, (uint8_t)value);
-		if (dev->status == 0)
-			registers_reset(p);
-		break;
-	case VIRTIO_PCI_COMMON_Q_SELECT:
-		p->queue_select = (uint16_t)value;
-		break;
-	default:
-		queue_write(p, offset, value);
-		break;
-	}
-}
-
-/* Each register is read and written with its own width (section 4.1.3.1). */
-static unsigned common_width(uint64_t offset)
-{
-	switch (offset) {
-	case VIRTIO_PCI_COMMON_STATUS:
-	case VIRTIO_PCI_COMMON_CFGGENERATION:
-		return 1;
-	case VIRTIO_PCI_COMMON_MSIX:
-	case VIRTIO_PCI_COMMON_NUMQ:
-	case VIRTIO_PCI_COMMON_Q_SELECT:
-	case VIRTIO_PCI_COMMON_Q_SIZE:
-	case VIRTIO_PCI_COMMON_Q_MSIX:
-	case VIRTIO_PCI_COMMON_Q_ENABLE:
-	case VIRTIO_PCI_COMMON_Q_NOFF:
-		return 2;
-	default:
-		return offset % 4 == 0 ? 4 : 0;
-	}
-}
-
 /* The BAR */
 
 static bool within(uint64_t offset, unsigned size, uint64_t base, uint64_t room)
@@ -348,15 +168,11 @@ static uint64_t read_locked(struct virtio_pci *p, uint64_t offset, unsigned size
 {
 	uint64_t value;
 
-	if (within(offset, size, COMMON_OFFSET, COMMON_SIZE)) {
-		if (size == 8 && common_width(offset) == 4)
-			return common_read(p, offset) | (uint64_t)common_read(p, offset + 4) << 32;
-		return common_width(offset) == size ? common_read(p, offset) : 0;
-	}
+	if (within(offset, size, COMMON_OFFSET, COMMON_SIZE))
+		return virtio_pci_common_read(&p->common, offset - COMMON_OFFSET, size);
 	if (offset == ISR_OFFSET) {
 		value = p->isr;
-		p->isr = 0;
-		update_intx(p);
+		clear_isr(p);
 		return value;
 	}
 	if (within(offset, size, DEVICE_OFFSET, DEVICE_SIZE))
@@ -371,12 +187,8 @@ static uint64_t read_locked(struct virtio_pci *p, uint64_t offset, unsigned size
 static void write_locked(struct virtio_pci *p, uint64_t offset, uint64_t value, unsigned size)
 {
 	if (within(offset, size, COMMON_OFFSET, COMMON_SIZE)) {
-		if (common_width(offset) == size) {
-			common_write(p, offset, (uint32_t)value);
-		} else if (size == 8 && common_width(offset) == 4) {
-			common_write(p, offset, (uint32_t)value);
-			common_write(p, offset + 4, (uint32_t)(value >> 32));
-		}
+		if (virtio_pci_common_write(&p->common, offset - COMMON_OFFSET, value, size))
+			clear_isr(p);
 	} else if (within(offset, size, NOTIFY_OFFSET, NOTIFY_SIZE)) {
 		if ((offset - NOTIFY_OFFSET) / NOTIFY_STEP < p->dev->queue_count)
 			kick(p->dev, (unsigned)(offset - NOTIFY_OFFSET) / NOTIFY_STEP);
@@ -519,7 +331,8 @@ static void reset(struct pci_function *fn)
 	p->dev->dma_enable = false;
 	p->intx_disabled = false;
 	msix_reset(&p->msix, fn);
-	registers_reset(p);
+	virtio_pci_common_reset(&p->common);
+	clear_isr(p);
 	pthread_mutex_unlock(&p->dev->lock);
 }
 
@@ -667,7 +480,8 @@ int virtio_pci_create(struct virtio_device *dev, struct pci_function **out)
 		ret = add_capabilities(p);
 	if (ret < 0)
 		goto free_pci;
-	registers_reset(p);
+	p->common = (struct virtio_pci_common){.dev = dev, .vectors = p->msix.count};
+	virtio_pci_common_reset(&p->common);
 	dev->transport = p;
 	dev->interrupt = interrupt;
 	dev->kick = kick;
