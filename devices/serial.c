@@ -2,6 +2,7 @@
 #include "devices/serial.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <linux/serial_reg.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -497,6 +498,21 @@ void serial_reset(struct serial *serial)
 	power_on(serial);
 	update_line(serial);
 	pthread_mutex_unlock(&serial->lock);
+}
+
+json_t *serial_status(struct serial *serial)
+{
+	const struct serial_state *s = &serial->state;
+	json_t *status;
+
+	pthread_mutex_lock(&serial->lock);
+	status = json_pack("{s:s, s:i, s:i, s:i, s:i, s:b, s:i, s:I, s:s?}", "id",
+			   serial->wiring.id, "ier", s->ier, "lcr", s->lcr, "mcr", s->mcr, "fcr",
+			   s->fcr, "interrupt", serial->line, "unread", (int)s->rx_count, "queued",
+			   (json_int_t)serial_backend_queued(serial->backend), "pty",
+			   serial_backend_pty(serial->backend));
+	pthread_mutex_unlock(&serial->lock);
+	return status;
 }
 
 const char *serial_pty(const struct serial *serial)

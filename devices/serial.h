@@ -22,6 +22,7 @@
 
 struct bus;
 struct irq_router;
+struct json_t;
 struct serial;
 
 #define SERIAL_REGISTERS 8 /* addresses taken on the bus */
@@ -59,6 +60,12 @@ void serial_reset(struct serial *serial);
 
 /* Let the guest receive a break condition (Linux: SysRq). Any thread. */
 void serial_send_break(struct serial *serial);
+
+/*
+ * The port's state as data (jansson, new reference, NULL without memory): registers that tell what
+ * its guest does, bytes received and not read, bytes sent that the host has not taken. Any thread.
+ */
+struct json_t *serial_status(struct serial *serial);
 
 /* The path of the pseudo terminal behind the port; NULL for the other back ends. */
 const char *serial_pty(const struct serial *serial);

@@ -264,6 +264,11 @@ bool serial_backend_room(const struct serial_backend *b)
 	return b->out.count < SERIAL_OUTPUT_HIGH || !b->connected;
 }
 
+size_t serial_backend_queued(const struct serial_backend *b)
+{
+	return b->out.count;
+}
+
 /* Input */
 
 static void in_ready(void *ctx, uint32_t events);

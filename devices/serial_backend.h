@@ -78,6 +78,9 @@ void serial_backend_destroy(struct serial_backend *backend);
 void serial_backend_put(struct serial_backend *backend, uint8_t byte);
 bool serial_backend_room(const struct serial_backend *backend);
 
+/* Bytes put that the host has not taken. */
+size_t serial_backend_queued(const struct serial_backend *backend);
+
 /* The next byte of input, or -1. */
 int serial_backend_get(struct serial_backend *backend);
 

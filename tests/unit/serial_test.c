@@ -2,6 +2,7 @@
 /* The 16550A and its back ends, driven as a guest drives them. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <linux/serial_reg.h>
 #include <pthread.h>
 #include <signal.h>
@@ -735,6 +736,27 @@ Test(serial, break_is_a_line_status_interrupt)
 	cr_expect_eq(in(UART_LSR) & (UART_LSR_BI | UART_LSR_FIFOE), 0);
 	cr_expect_eq(in(UART_RX), 0);
 	cr_expect_eq(in(UART_IIR)&0x0f, UART_IIR_NO_INT);
+	drop();
+}
+
+Test(serial, tells_its_state_as_data)
+{
+	json_t *state;
+
+	make_piped(NULL);
+	linux_open(UART_IER_RDI);
+	for (unsigned i = 0; i < 100000; i++)
+		out(UART_TX, 'x');
+	serial_send_break(serial);
+	state = serial_status(serial);
+	cr_assert_not_null(state);
+	cr_expect_str_eq(json_string_value(json_object_get(state, "id")), "serial0");
+	cr_expect_eq(json_integer_value(json_object_get(state, "ier")), UART_IER_RDI);
+	cr_expect_eq(json_integer_value(json_object_get(state, "unread")), 1);
+	cr_expect_eq(json_integer_value(json_object_get(state, "queued")), 100000 - 65536);
+	cr_expect(json_is_true(json_object_get(state, "interrupt")));
+	cr_expect(json_is_null(json_object_get(state, "pty")));
+	json_decref(state);
 	drop();
 }
 
