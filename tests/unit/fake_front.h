@@ -46,6 +46,7 @@ static struct irq_router router;
 
 int irq_msi_alloc(struct irq_router *r, uint32_t devid, uint32_t *gsi)
 {
+	FAKE_LOCKED;
 	(void)devid;
 	for (unsigned i = FAKE_FIRST_MSI; i < (r->room ? FAKE_FIRST_MSI + r->room : FAKE_GSIS); i++)
 		if (!r->gsis[i].used) {
@@ -59,6 +60,7 @@ int irq_msi_alloc(struct irq_router *r, uint32_t devid, uint32_t *gsi)
 
 void irq_msi_free(struct irq_router *r, uint32_t gsi)
 {
+	FAKE_LOCKED;
 	if (gsi >= FAKE_GSIS || !r->gsis[gsi].used)
 		r->breaches++;
 	else
@@ -67,6 +69,7 @@ void irq_msi_free(struct irq_router *r, uint32_t gsi)
 
 void irq_msi_set(struct irq_router *r, uint32_t gsi, const struct msi_message *message)
 {
+	FAKE_LOCKED;
 	if (!r->gsis[gsi].used)
 		r->breaches++;
 	r->gsis[gsi].set = true;
@@ -75,6 +78,7 @@ void irq_msi_set(struct irq_router *r, uint32_t gsi, const struct msi_message *m
 
 void irq_msi_clear(struct irq_router *r, uint32_t gsi)
 {
+	FAKE_LOCKED;
 	if (!r->gsis[gsi].used)
 		r->breaches++;
 	r->gsis[gsi].set = false;
@@ -82,6 +86,7 @@ void irq_msi_clear(struct irq_router *r, uint32_t gsi)
 
 int irq_router_commit(struct irq_router *r)
 {
+	FAKE_LOCKED;
 	note("commit");
 	r->commits++;
 	if (r->commit_error)
@@ -106,6 +111,21 @@ uint32_t pci_intx_gsi(const struct pci_function *fn, unsigned pin)
 {
 	(void)fn;
 	return 15 + pin;
+}
+
+/* The configuration lock, in the place of vmm/pci/host_bridge. */
+static pthread_mutex_t config_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void pci_lock(struct pci_host_bridge *bridge)
+{
+	(void)bridge;
+	pthread_mutex_lock(&config_lock);
+}
+
+void pci_unlock(struct pci_host_bridge *bridge)
+{
+	(void)bridge;
+	pthread_mutex_unlock(&config_lock);
 }
 
 /* ---- the machine --------------------------------------------------------------------------------- */
@@ -160,6 +180,7 @@ static inline void machine_fatal(void *ctx, struct vfio_function *vf)
 
 static inline int mirror_map(void *ctx, const struct ioas_area *area)
 {
+	FAKE_LOCKED;
 	(void)ctx;
 	note("peer+ %#llx %#llx", (unsigned long long)area->iova, (unsigned long long)area->length);
 	if (m.mirror_error)
@@ -174,6 +195,7 @@ static inline int mirror_map(void *ctx, const struct ioas_area *area)
 
 static inline void mirror_unmap(void *ctx, const struct ioas_area *area)
 {
+	FAKE_LOCKED;
 	(void)ctx;
 	note("peer- %#llx", (unsigned long long)area->iova);
 	fake_peer_count--;
@@ -241,6 +263,7 @@ static inline void plug(struct vfio_function *vf)
 
 	fn->windows = &m.windows;
 	fn->bus = &m.bus_number;
+	fn->bridge = (struct pci_host_bridge *)&m;
 }
 
 static inline int machine_create(void)

@@ -13,7 +13,6 @@
 #ifndef SLUICE_TESTS_FAKE_VDEV_H
 #define SLUICE_TESTS_FAKE_VDEV_H
 
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,8 +23,25 @@
 #include <linux/pci_regs.h>
 
 #include "devices/vfio/device.h"
+#include "tests/unit/support.h"
 #include "vmm/base/kvm.h"
 #include "vmm/pci/function.h"
+
+/* Tests of threads come here from all of them. */
+static pthread_mutex_t fake_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+static inline pthread_mutex_t *fake_take(void)
+{
+	pthread_mutex_lock(&fake_lock);
+	return &fake_lock;
+}
+
+static inline void fake_give(pthread_mutex_t **lock)
+{
+	pthread_mutex_unlock(*lock);
+}
+
+#define FAKE_LOCKED __attribute__((cleanup(fake_give), unused)) pthread_mutex_t *taken = fake_take()
 
 /* ---- the journal --------------------------------------------------------------------------------- */
 
@@ -192,6 +208,7 @@ static unsigned fake_region_of(uint64_t offset)
 
 static ssize_t fake_read(struct vfio_device *vdev, void *buffer, size_t count, uint64_t offset)
 {
+	FAKE_LOCKED;
 	struct fake_vdev *f = fake_of(vdev);
 	unsigned region = fake_region_of(offset);
 	uint64_t at = offset & ((1ull << 40) - 1);
@@ -228,6 +245,7 @@ static ssize_t fake_read(struct vfio_device *vdev, void *buffer, size_t count, u
 static ssize_t fake_write(struct vfio_device *vdev, const void *buffer, size_t count,
 			  uint64_t offset)
 {
+	FAKE_LOCKED;
 	struct fake_vdev *f = fake_of(vdev);
 	unsigned region = fake_region_of(offset);
 	uint64_t at = offset & ((1ull << 40) - 1), value = 0;
@@ -271,6 +289,7 @@ static ssize_t fake_write(struct vfio_device *vdev, const void *buffer, size_t c
 static int fake_mmap(struct vfio_device *vdev, void *where, size_t length, int prot,
 		     uint64_t offset)
 {
+	FAKE_LOCKED;
 	struct fake_vdev *f = fake_of(vdev);
 	int ret;
 
@@ -290,6 +309,7 @@ static int fake_mmap(struct vfio_device *vdev, void *where, size_t length, int p
 static int fake_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
 			    struct vfio_info_cap *caps)
 {
+	FAKE_LOCKED;
 	struct fake_vdev *f = fake_of(vdev);
 	int ret = fake_call(f, "region %u", info->index);
 
@@ -438,6 +458,7 @@ static void fake_after_reset(struct fake_vdev *f)
 
 static int fake_ioctl(struct vfio_device *vdev, unsigned command, void *arg)
 {
+	FAKE_LOCKED;
 	struct fake_vdev *f = fake_of(vdev);
 	struct vfio_device_info *info = arg;
 	struct vfio_irq_info *irq = arg;
@@ -492,6 +513,7 @@ static int fake_ioctl(struct vfio_device *vdev, unsigned command, void *arg)
 
 static int fake_feature(struct vfio_device *vdev, uint32_t flags, void *arg, size_t argsz)
 {
+	FAKE_LOCKED;
 	struct fake_vdev *f = fake_of(vdev);
 	const struct vfio_device_feature_dma_buf *dma_buf = arg;
 	int ret, fd;
@@ -707,6 +729,7 @@ void kvm_put(struct kvm *kvm)
 int kvm_slot_add(struct kvm *kvm, uint64_t gpa, uint64_t size, void *hva, uint32_t flags,
 		 uint32_t *slot)
 {
+	FAKE_LOCKED;
 	struct fake_slot *free_slot = NULL;
 	struct fake_vdev *f = fake_owner ? fake_owner(gpa) : fake_devices[0];
 
@@ -735,6 +758,7 @@ int kvm_slot_add(struct kvm *kvm, uint64_t gpa, uint64_t size, void *hva, uint32
 
 int kvm_slot_remove(struct kvm *kvm, uint32_t slot)
 {
+	FAKE_LOCKED;
 	(void)kvm;
 	note("slot- %#llx",
 	     slot < FAKE_SLOTS ? (unsigned long long)fake_kvm_state.slots[slot].gpa : 0);
@@ -777,6 +801,7 @@ static bool fake_is_mapped(const struct fake_vdev *f)
 
 int kvm_irqfd_add(struct kvm *kvm, int fd, uint32_t gsi, int resample_fd)
 {
+	FAKE_LOCKED;
 	(void)kvm;
 	note("irqfd+ %u%s", gsi, resample_fd >= 0 ? " resample" : "");
 	if (fake_kvm_state.irqfd_error)
@@ -798,6 +823,7 @@ int kvm_irqfd_add(struct kvm *kvm, int fd, uint32_t gsi, int resample_fd)
 
 int kvm_irqfd_remove(struct kvm *kvm, int fd, uint32_t gsi)
 {
+	FAKE_LOCKED;
 	eventfd_t left;
 
 	(void)kvm;

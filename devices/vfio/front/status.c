@@ -5,6 +5,7 @@
 #include <linux/pci_regs.h>
 
 #include "devices/vfio/front/front.h"
+#include "vmm/pci/host_bridge.h"
 
 static const char *kind_name(enum pci_bar_kind kind)
 {
@@ -104,15 +105,24 @@ json_t *vfio_function_status(struct vfio_function *vf)
 		[FRONT_ASKED] = "asked",
 		[FRONT_FORCED] = "forced",
 	};
-	uint16_t bdf = pci_function_bdf(&vf->pci);
+	struct pci_host_bridge *bridge = vf->pci.bridge;
+	json_t *reset;
 	char guest[16];
+	uint16_t bdf;
+
+	/* Registers and resets are under the configuration lock, once it is plugged in. */
+	if (bridge)
+		pci_lock(bridge);
+	bdf = pci_function_bdf(&vf->pci);
+	reset = json_pack("{s:i, s:o, s:o}", "count", (int)vf->reset_count, "method",
+			  text(vf->reset_method), "failure", text(vf->reset_failure));
+	if (bridge)
+		pci_unlock(bridge);
 
 	snprintf(guest, sizeof(guest), "%02x:%02x.%x", bdf >> 8, bdf >> 3 & 0x1f, bdf & 7);
-	return json_pack("{s:s, s:s, s:b, s:s, s:i, s:i, s:o, s:o, s:{s:i, s:o, s:o}, s:o}", "id",
-			 vf->id, "guest", guest, "gone", (int)atomic_load(&vf->gone), "leaving",
+	return json_pack("{s:s, s:s, s:b, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "id", vf->id,
+			 "guest", guest, "gone", (int)atomic_load(&vf->gone), "leaving",
 			 leaving[vf->leaving], "requests", (int)vf->request_count, "errors",
 			 (int)vf->error_count, "bars", bars(vf), "interrupts", interrupts(vf),
-			 "reset", "count", (int)vf->reset_count, "method", text(vf->reset_method),
-			 "failure", text(vf->reset_failure), "device",
-			 vfio_device_status(vf->vdev));
+			 "reset", reset, "device", vfio_device_status(vf->vdev));
 }
