@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A machine around a vfio_function for tests: buses, address space, interrupt routes and a place to
- * be plugged in, with the fakes of fake_vdev.h behind it.
+ * be plugged in, with the fakes of fake_vdev.h and fake_kvm.h behind it.
  */
 #ifndef SLUICE_TESTS_FAKE_FRONT_H
 #define SLUICE_TESTS_FAKE_FRONT_H
 
 #include <dirent.h>
 
+#include "tests/unit/fake_kvm.h"
 #include "tests/unit/fake_log.h"
 #include "tests/unit/fake_loop.h"
-#include "tests/unit/fake_vdev.h"
 
 #include "devices/vfio/front/front.h"
 #include "vmm/base/bus.h"
