@@ -30,19 +30,43 @@
 #undef cr_assert_not
 #undef cr_assert_eq
 #undef cr_assert_neq
+#undef cr_assert_lt
+#undef cr_assert_leq
+#undef cr_assert_gt
+#undef cr_assert_geq
+#undef cr_assert_null
+#undef cr_assert_not_null
 #undef cr_expect
 #undef cr_expect_not
 #undef cr_expect_eq
 #undef cr_expect_neq
+#undef cr_expect_lt
+#undef cr_expect_leq
+#undef cr_expect_gt
+#undef cr_expect_geq
+#undef cr_expect_null
+#undef cr_expect_not_null
 
-#define cr_assert(a, ...)        QUICK(cr_assert_fail, a, #a, ##__VA_ARGS__)
-#define cr_assert_not(a, ...)    QUICK(cr_assert_fail, !(a), "!(" #a ")", ##__VA_ARGS__)
-#define cr_assert_eq(a, b, ...)  QUICK(cr_assert_fail, (a) == (b), #a " == " #b, ##__VA_ARGS__)
-#define cr_assert_neq(a, b, ...) QUICK(cr_assert_fail, (a) != (b), #a " != " #b, ##__VA_ARGS__)
-#define cr_expect(a, ...)        QUICK(cr_expect_fail, a, #a, ##__VA_ARGS__)
-#define cr_expect_not(a, ...)    QUICK(cr_expect_fail, !(a), "!(" #a ")", ##__VA_ARGS__)
-#define cr_expect_eq(a, b, ...)  QUICK(cr_expect_fail, (a) == (b), #a " == " #b, ##__VA_ARGS__)
-#define cr_expect_neq(a, b, ...) QUICK(cr_expect_fail, (a) != (b), #a " != " #b, ##__VA_ARGS__)
+#define cr_assert(a, ...)          QUICK(cr_assert_fail, a, #a, ##__VA_ARGS__)
+#define cr_assert_not(a, ...)      QUICK(cr_assert_fail, !(a), "!(" #a ")", ##__VA_ARGS__)
+#define cr_assert_eq(a, b, ...)    QUICK(cr_assert_fail, (a) == (b), #a " == " #b, ##__VA_ARGS__)
+#define cr_assert_neq(a, b, ...)   QUICK(cr_assert_fail, (a) != (b), #a " != " #b, ##__VA_ARGS__)
+#define cr_assert_lt(a, b, ...)    QUICK(cr_assert_fail, (a) < (b), #a " < " #b, ##__VA_ARGS__)
+#define cr_assert_leq(a, b, ...)   QUICK(cr_assert_fail, (a) <= (b), #a " <= " #b, ##__VA_ARGS__)
+#define cr_assert_gt(a, b, ...)    QUICK(cr_assert_fail, (a) > (b), #a " > " #b, ##__VA_ARGS__)
+#define cr_assert_geq(a, b, ...)   QUICK(cr_assert_fail, (a) >= (b), #a " >= " #b, ##__VA_ARGS__)
+#define cr_assert_null(a, ...)     QUICK(cr_assert_fail, (a) == NULL, #a " == NULL", ##__VA_ARGS__)
+#define cr_assert_not_null(a, ...) QUICK(cr_assert_fail, (a) != NULL, #a " != NULL", ##__VA_ARGS__)
+#define cr_expect(a, ...)          QUICK(cr_expect_fail, a, #a, ##__VA_ARGS__)
+#define cr_expect_not(a, ...)      QUICK(cr_expect_fail, !(a), "!(" #a ")", ##__VA_ARGS__)
+#define cr_expect_eq(a, b, ...)    QUICK(cr_expect_fail, (a) == (b), #a " == " #b, ##__VA_ARGS__)
+#define cr_expect_neq(a, b, ...)   QUICK(cr_expect_fail, (a) != (b), #a " != " #b, ##__VA_ARGS__)
+#define cr_expect_lt(a, b, ...)    QUICK(cr_expect_fail, (a) < (b), #a " < " #b, ##__VA_ARGS__)
+#define cr_expect_leq(a, b, ...)   QUICK(cr_expect_fail, (a) <= (b), #a " <= " #b, ##__VA_ARGS__)
+#define cr_expect_gt(a, b, ...)    QUICK(cr_expect_fail, (a) > (b), #a " > " #b, ##__VA_ARGS__)
+#define cr_expect_geq(a, b, ...)   QUICK(cr_expect_fail, (a) >= (b), #a " >= " #b, ##__VA_ARGS__)
+#define cr_expect_null(a, ...)     QUICK(cr_expect_fail, (a) == NULL, #a " == NULL", ##__VA_ARGS__)
+#define cr_expect_not_null(a, ...) QUICK(cr_expect_fail, (a) != NULL, #a " != NULL", ##__VA_ARGS__)
 
 #endif
 #endif
