@@ -488,10 +488,11 @@ void front_bars_revoke(void *ctx)
 	for (unsigned n = 0; n < PCI_BAR_COUNT; n++) {
 		if (vf->bars[n].address == PCI_BAR_NONE)
 			continue;
+		if (vf->bars[n].direct)
+			vf->revoked_ns = now_ns();
 		slots_remove(vf, n);
 		atomic_store(&vf->revoked, true);
 	}
-	vf->revoked_ns = now_ns();
 	pthread_mutex_unlock(&vf->bar_lock);
 }
 

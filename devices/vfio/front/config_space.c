@@ -118,17 +118,6 @@ static bool write_piece(struct vfio_function *vf, uint32_t offset, uint32_t valu
 	return ret == (ssize_t)size;
 }
 
-uint32_t front_device_read(struct vfio_function *vf, uint32_t offset, unsigned size)
-{
-	uint32_t value = 0;
-
-	for (unsigned done = 0, piece; done < size; done += piece) {
-		piece = config_plan_piece(&vf->plan, offset + done, size - done);
-		value |= read_piece(vf, offset + done, piece) << 8 * done;
-	}
-	return value;
-}
-
 bool front_device_write(struct vfio_function *vf, uint32_t offset, uint32_t value, unsigned size)
 {
 	bool done_all = true;

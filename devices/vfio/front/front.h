@@ -110,8 +110,8 @@ struct vfio_function {
 	struct front_bar bars[PCI_BAR_COUNT];
 	/* No slots although the guest's decode is on: until the device takes the next command write. */
 	atomic_bool revoked;
-	uint64_t revoked_ns; /* when, CLOCK_MONOTONIC; under bar_lock */
-	bool slots_warned, unmap_warned;
+	uint64_t revoked_ns; /* when slots went that way, CLOCK_MONOTONIC; under bar_lock */
+	bool slots_warned;
 	struct front_rom rom;
 
 	pthread_mutex_t irq_lock;
@@ -144,9 +144,7 @@ ssize_t front_config_fetch(struct vfio_function *vf, uint8_t bytes[CONFIG_PLAN_S
 uint32_t front_config_read(struct pci_function *fn, uint32_t offset, unsigned size);
 void front_config_write(struct pci_function *fn, uint32_t offset, uint32_t value, unsigned size);
 
-/* One register of the device, without the image. All ones when it cannot be read. */
-uint32_t front_device_read(struct vfio_function *vf, uint32_t offset, unsigned size);
-/* Did the device take it? */
+/* One register of the device, without the image. Did the device take it? */
 bool front_device_write(struct vfio_function *vf, uint32_t offset, uint32_t value, unsigned size);
 
 /* The command register of the device := the image's. Did the device take it? */
