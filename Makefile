@@ -127,6 +127,11 @@ test: setup
 
 JOBS ?= $(shell nproc)
 
+# Not a test: a figure that misses its target is shown, and nothing fails. PARTS='native exits attach'
+bench: setup
+	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
+	$(Q)BUILD=$(BUILD) tests/bench/run $(PARTS)
+
 lab-shell: setup static
 	$(Q)tests/lab/shell
 

@@ -8,6 +8,7 @@
  * is killed after its first byte: what is measured is the way there. Prints one line a command,
  * "MEDIAN_US MIN_US MAX_US COMMAND". Run it under `chrt -f 20` to keep other tasks out.
  */
+#define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -204,13 +204,14 @@ guest_tools()
 }
 
 # exec_vmm CMDLINE ARGUMENTS...: become the VMM; call it in a subshell. It is killed after $guest_seconds, if any.
+# $guest_trace, if set, is a program that runs it.
 exec_vmm()
 {
 	vmm_cmdline="$guest_cmdline $1"
 	shift
 	exec 9>&-
 	# busybox's timeout leaves its process to the command: the VMM has the pid the subshell had.
-	vmm_bound=${guest_seconds:+timeout -s KILL $((guest_seconds * lab_slow))}
+	vmm_bound="${guest_seconds:+timeout -s KILL $((guest_seconds * lab_slow))} ${guest_trace:-}"
 	# shellcheck disable=SC2086 # words
 	case $lab_vmm in
 	sluice)
