@@ -71,7 +71,7 @@ struct arch_layout {
 	struct pci_range msi;     /* message window: no RAM, no BAR here */
 	uint32_t intx_gsi[4];     /* INTA..INTD of the root bus */
 	struct arch_device uart;  /* 16550 */
-	struct arch_device power; /* vmm/power.h: button, power-off, reset */
+	struct arch_device power; /* devices/power.h: button, power-off, reset */
 	struct arch_device panic; /* pvpanic */
 	struct arch_device exit;  /* a test guest's own status; size 0: not on this architecture */
 	struct arch_device reset; /* a second way to reset (keyboard controller); size 0: none */

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "arch/arch.h"
+#include "devices/power.h"
 #include "devices/pvpanic.h"
 #include "devices/serial.h"
 #include "vmm/base/bus.h"
@@ -31,7 +32,6 @@
 #include "vmm/base/memory.h"
 #include "vmm/config.h"
 #include "vmm/passthrough.h"
-#include "vmm/power.h"
 #include "vmm/slots.h"
 #include "vmm/terminal.h"
 #include "vmm/vcpu.h"

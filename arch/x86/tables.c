@@ -11,7 +11,7 @@
 #include "arch/arch.h"
 #include "arch/x86/aml.h"
 #include "arch/x86/platform.h"
-#include "vmm/power.h"
+#include "devices/power.h"
 
 #define HEADER_SIZE 36 /* 5.2.6 */
 #define RSDP_SIZE   36

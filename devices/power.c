@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-#include "vmm/power.h"
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "devices/power.h"
 
 #include <errno.h>
 #include <stdatomic.h>
