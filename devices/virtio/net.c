@@ -363,9 +363,10 @@ static int open_tap(struct net *net, const char *tap)
 		return 0;
 	switch (net->tap) {
 	case -ENODEV:
-		remedy = "there is no such interface; make it with `ip tuntap add mode tap user "
-			 "$USER name ` and the name";
-		break;
+		log_error("net %s: cannot attach to %s: there is no such interface; make it with "
+			  "`ip tuntap add mode tap user $USER name %s`",
+			  net->dev.id, tap, tap);
+		return net->tap;
 	case -EBUSY:
 		remedy = "another process uses it";
 		break;
