@@ -167,15 +167,18 @@ static bool hot_reset(struct vfio_function *vf, const char **why)
 
 /* ---- what the guest asks for --------------------------------------------------------------------- */
 
+/* A guest resets as often as it likes: the same failure is one line in the log. */
 static void record(struct vfio_function *vf, const char *method, const char *failure)
 {
+	bool said = failure && vf->reset_failure == failure;
+
 	vf->reset_count++;
 	vf->reset_failure = failure;
 	if (method) {
 		vf->reset_method = method;
 		vf->reset_waits = false;
 		log_debug("vfio %s: reset (%s)", vf->id, method);
-	} else if (!atomic_load(&vf->gone)) {
+	} else if (!said && !atomic_load(&vf->gone)) {
 		log_warn("vfio %s: not reset: %s; the guest may meet state from before", vf->id,
 			 failure);
 	}
