@@ -40,8 +40,8 @@ struct passthrough {
 
 /* ---- find ---- */
 
-static int find_one(struct passthrough *pass, const struct vfio_provider_env *env,
-		    struct passed_device *device)
+/* By the name alone, so that a wrong one is said whatever the host is like. */
+static int find_provider(struct passed_device *device)
 {
 	const struct vfio_config *config = device->config;
 
@@ -53,10 +53,9 @@ static int find_one(struct passthrough *pass, const struct vfio_provider_env *en
 		if (r == 0)
 			continue;
 		device->provider = vfio_providers[i];
-		return vfio_providers[i]->create(env, config, &device->vdev);
+		return 0;
 	}
 	log_error("vfio %s: no such kind of device is known", config->name);
-	(void)pass;
 	return -EINVAL;
 }
 
@@ -65,7 +64,7 @@ int passthrough_find(const struct vm_config *config, struct loop *loop, struct i
 {
 	struct passthrough *pass;
 	struct vfio_provider_env env = {.loop = loop, .ictx = ictx};
-	int r;
+	int r = 0;
 
 	*out = NULL;
 	if (config->vfio_count == 0)
@@ -75,15 +74,21 @@ int passthrough_find(const struct vm_config *config, struct loop *loop, struct i
 		return -ENOMEM;
 	pthread_mutex_init(&pass->lock, NULL);
 	vfio_device_sets_init(&pass->sets);
-	r = kernel_iommufd_create(ictx, config->iommufd, NULL, &pass->iommufd);
-	env.sets = &pass->sets;
-	env.iommufd = pass->iommufd;
 	for (unsigned i = 0; i < config->vfio_count && r == 0; i++) {
 		struct passed_device *device = &pass->devices[pass->count++];
 
 		device->pass = pass;
 		device->config = &config->vfio[i];
-		r = find_one(pass, &env, device);
+		r = find_provider(device);
+	}
+	if (r == 0)
+		r = kernel_iommufd_create(ictx, config->iommufd, NULL, &pass->iommufd);
+	env.sets = &pass->sets;
+	env.iommufd = pass->iommufd;
+	for (unsigned i = 0; i < pass->count && r == 0; i++) {
+		struct passed_device *device = &pass->devices[i];
+
+		r = device->provider->create(&env, device->config, &device->vdev);
 	}
 	if (r < 0) {
 		passthrough_destroy(pass);
