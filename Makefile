@@ -76,8 +76,12 @@ $(BUILD)/tests/unit/%_test: $(BUILD)/tests/unit/%_test.o $(BUILD)/libfake.a $(BU
 
 # ---- what a user types ---------------------------------------------------------------------------
 
+# As it was typed: neither make nor the shell is to find quotes or dollars of theirs in it.
+override RUN := $(value RUN)
+export RUN VFIO
+
 run: setup static
-	$(Q)RUN="$(RUN)" VFIO="$(VFIO)" tests/lab/play
+	$(Q)tests/lab/play
 
 setup:
 	$(Q)setup/setup all
@@ -123,6 +127,7 @@ test: setup
 		'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
 		'arm64-compile=$(MAKE) -j$(JOBS) --no-print-directory arm64-compile' \
 		'guest=tests/guest/run $(BUILD)/sluice' \
+		'play=tests/lab/play-test' \
 		'lab=tests/lab/run'
 
 JOBS ?= $(shell nproc)
