@@ -73,8 +73,9 @@ void memory_destroy(struct memory *memory);
 int memory_fd(const struct memory *memory);
 
 /*
- * Populate all pages, with up to @threads threads (0: one for each CPU), the caller's among them.
- * Needed before devices pin them, which the kernel would do page by page on one CPU. @progress(@ctx)
+ * Populate all pages, with huge ones where the kernel has them to give, with up to @threads threads
+ * (0: one for each CPU), the caller's among them. Needed before devices pin them, which the kernel
+ * would do page by page on one CPU. @progress(@ctx)
  * is called on the caller's thread after each of its chunks and at the end; false ends the work with
  * -ECANCELED. It may be NULL. One message on other failures: -ENOMEM, or what madvise(2) says.
  */
