@@ -256,7 +256,7 @@ static int create_signals(struct machine *m)
 	sigaddset(&set, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN); /* a closed pipe on standard output is an error of write() */
-	signal(SIGXFSZ, SIG_IGN); /* and so is a file at its limit: what a guest says must not end us */
+	signal(SIGXFSZ, SIG_IGN); /* so is a file at its size limit (ulimit -f) */
 	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (m->signal_fd < 0) {
 		r = -errno;
