@@ -12,7 +12,7 @@ complain() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 # --- what the lab is made of ----------------------------------------------------------------------------------
 
 # Small static programs for the lab host: tests/lab/tools/*.c.
-labtools_key() { key_of "recipe 1" "headers $lab_headers" "$(cat "$lab_dir"/tools/*.c)"; }
+labtools_key() { key_of "recipe 2" "headers $lab_headers" "$(cat "$lab_dir"/tools/*.c)"; }
 
 make_labtools()
 {
@@ -21,7 +21,7 @@ make_labtools()
 	for source in "$lab_dir"/tools/*.c; do
 		run_logged "compiling $(basename "$source")" "$cache/log/labtools" \
 			gcc -std=gnu17 -O2 -Wall -Wextra -Werror -static -isystem "$lab_headers" \
-			-o "$1/$(basename "$source" .c)" "$source"
+			-o "$1/$(basename "$source" .c)" "$source" -ljansson
 	done
 }
 
