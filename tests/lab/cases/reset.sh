@@ -6,13 +6,16 @@ lab_devices='
 	nvme,serial=lab1,drive=@16M
 	nvme,serial=lab2,drive=@16M
 	+nvme,serial=lab3,drive=@16M
+	edu
+	+edu
 '
 
 job()
 {
 	flr=$(device 1)
 	first=$(device 2 0) second=$(device 2 1)
-	for bdf in "$flr" "$first" "$second"; do
+	hot=$(device 3 0) hot2=$(device 3 1)
+	for bdf in "$flr" "$first" "$second" "$hot" "$hot2"; do
 		check "bind $bdf" bind "$bdf" || return
 	done
 
@@ -41,6 +44,17 @@ job()
 		head -c 21 /dev/nvme0n1; echo; head -c 21 /dev/nvme1n1; echo
 	' -v --vfio "$first,addr=5.0" --vfio "$second,addr=5.1"
 	contains 'both are back' "$guest_log" '^SLUICE-LAB-DISK disk3'
+
+	# Functions without any reset of their own: only the hot reset of their slot is left.
+	guest_ok hot 'two functions that only their slot can reset' '
+		port=$(dirname "$(readlink -f /sys/bus/pci/devices/0000:01:00.0)")
+		control=$(dd if="$port/config" bs=1 skip=62 count=1 2>/dev/null | hexdump -e "1/1 \"%d\"")
+		for bit in 64 0; do
+			printf "\\$(printf %03o $(((control & ~64) | bit)))" | dd of="$port/config" bs=1 seek=62 count=1 conv=notrunc 2>/dev/null
+			usleep 200000
+		done
+	' -vv --vfio "$hot,addr=6.0" --vfio "$hot2,addr=6.1"
+	contains 'by the hot reset of the slot' "$guest_log" 'reset.*hot'
 
 	guest reboot '
 		if grep -q "booted=2" /proc/cmdline || [ -e /tmp/x ]; then exit 0; fi
