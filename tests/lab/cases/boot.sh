@@ -29,6 +29,7 @@ job()
 	guest_more_initrd=''
 
 	check 'a guest that does not mind the power button' guest_start deaf || return
+	guest_do deaf 'killall acpid; true'
 	kill -TERM "$(guest_pid deaf)"
 	usleep 300000
 	check 'one SIGTERM leaves it alone' guest_do deaf true
