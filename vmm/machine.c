@@ -189,11 +189,15 @@ static const struct bus_ops reset_port = {.read = read_nothing, .write = write_r
 
 static void log_state(struct machine *m)
 {
-	json_t *state = json_pack("{s:i, s:I, s:o, s:o}", "cpus", (int)m->config->cpus, "memory",
-				  (json_int_t)m->config->memory, "serial", serial_status(m->serial),
-				  "devices", slots_status(m->slots));
-	char *text = state != NULL ? json_dumps(state, JSON_COMPACT) : NULL;
+	json_t *vcpus = json_array();
+	json_t *state;
+	char *text;
 
+	vcpus_status(m->vcpus, vcpus);
+	state = json_pack("{s:I, s:o, s:o, s:o}", "memory", (json_int_t)m->config->memory, "vcpus",
+			  vcpus, "serial", serial_status(m->serial), "devices",
+			  slots_status(m->slots));
+	text = state != NULL ? json_dumps(state, JSON_COMPACT) : NULL;
 	if (text != NULL)
 		log_answer("state %s", text);
 	free(text);

@@ -2,6 +2,7 @@
 #include "vmm/vcpu.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
@@ -344,4 +345,21 @@ void vcpus_pause(struct vcpus *vcpus)
 			pthread_cond_wait(&vcpus->changed, &vcpus->lock);
 	}
 	pthread_mutex_unlock(&vcpus->lock);
+}
+
+void vcpus_status(struct vcpus *vcpus, struct json_t *list)
+{
+	char registers[768];
+	bool running;
+
+	pthread_mutex_lock(&vcpus->lock);
+	running = vcpus->state == VCPUS_RUNNING;
+	pthread_mutex_unlock(&vcpus->lock);
+	vcpus_pause(vcpus);
+	for (unsigned i = 0; i < vcpus->config.count; i++) {
+		arch_vcpu_describe(vcpus->list[i].fd, registers, sizeof(registers));
+		json_array_append_new(list, json_string(registers));
+	}
+	if (running)
+		vcpus_resume(vcpus);
 }

@@ -13,6 +13,7 @@
 struct arch_cpus;
 struct arch_entry;
 struct bus;
+struct json_t;
 struct kvm;
 struct vcpus;
 
@@ -55,5 +56,11 @@ int vcpus_resume(struct vcpus *vcpus);
 void vcpus_request_pause(struct vcpus *vcpus);
 /* The same, and wait until all have. Not on a vCPU thread. */
 void vcpus_pause(struct vcpus *vcpus);
+
+/*
+ * Append the registers of every vCPU to @list (jansson), as strings; running vCPUs are paused for it
+ * and go on. Not on a vCPU thread.
+ */
+void vcpus_status(struct vcpus *vcpus, struct json_t *list);
 
 #endif
