@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+/* VERSION of vfio-user: the JSON text of the capabilities, and what two sides agree on. */
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "devices/vfio/user/protocol.h"
+
+#define DEFAULT_PGSIZES 4096
+
+void vfio_user_version_own(struct vfio_user_version *version)
+{
+	*version = (struct vfio_user_version){
+		.major = VFIO_USER_VERSION_MAJOR,
+		.minor = VFIO_USER_VERSION_MINOR,
+		.max_msg_fds = VFIO_USER_MAX_MSG_FDS,
+		.max_data_xfer_size = VFIO_USER_MAX_DATA_XFER_SIZE,
+		.max_dma_maps = VFIO_USER_MAX_DMA_MAPS,
+		.pgsizes = DEFAULT_PGSIZES,
+		.write_multiple = true,
+		.twin_fd_index = -1,
+	};
+}
+
+/* ---- to text ------------------------------------------------------------------------------------ */
+
+static int add_optional(json_t *capabilities, const struct vfio_user_version *version)
+{
+	json_t *object;
+	int r = 0;
+
+	if (version->twin_socket) {
+		object = json_pack("{s:b}", "supported", 1);
+		if (object && version->twin_fd_index >= 0)
+			r = json_object_set_new(object, "fd_index",
+						json_integer(version->twin_fd_index));
+		r |= json_object_set_new(capabilities, "twin_socket", object);
+	}
+	if (version->migration_pgsize) {
+		object = json_pack("{s:I}", "pgsize", (json_int_t)version->migration_pgsize);
+		if (object && version->migration_max_bitmap_size)
+			r |= json_object_set_new(
+				object, "max_bitmap_size",
+				json_integer((json_int_t)version->migration_max_bitmap_size));
+		r |= json_object_set_new(capabilities, "migration", object);
+	}
+	return r ? -ENOMEM : 0;
+}
+
+int vfio_user_version_encode(const struct vfio_user_version *version, char *text, size_t room)
+{
+	json_t *capabilities =
+		json_pack("{s:I, s:I, s:I, s:I, s:b}", "max_msg_fds",
+			  (json_int_t)version->max_msg_fds, "max_data_xfer_size",
+			  (json_int_t)version->max_data_xfer_size, "max_dma_maps",
+			  (json_int_t)version->max_dma_maps, "pgsizes",
+			  (json_int_t)version->pgsizes, "write_multiple", version->write_multiple);
+	json_t *root;
+	size_t length;
+	int rc;
+
+	if (!capabilities)
+		return -ENOMEM;
+	rc = add_optional(capabilities, version);
+	root = json_pack("{s:o}", "capabilities", capabilities);
+	if (!root)
+		return -ENOMEM;
+	if (!rc) {
+		length = json_dumpb(root, text, room, JSON_COMPACT);
+		rc = length == 0 ? -ENOMEM : length < room ? (int)length + 1 : -EMSGSIZE;
+		if (rc > 0)
+			text[length] = '\0';
+	}
+	json_decref(root);
+	return rc;
+}
+
+/* ---- from text ---------------------------------------------------------------------------------- */
+
+/* The number @key of @object between @least and @most; left alone when it is not there. */
+static bool get_number(const json_t *object, const char *key, uint64_t least, uint64_t most,
+		       uint64_t *value)
+{
+	const json_t *json = json_object_get(object, key);
+	json_int_t number;
+
+	if (!json)
+		return true;
+	number = json_integer_value(json);
+	if (!json_is_integer(json) || number < 0 || (uint64_t)number < least ||
+	    (uint64_t)number > most)
+		return false;
+	*value = (uint64_t)number;
+	return true;
+}
+
+static bool get_u32(const json_t *object, const char *key, uint32_t least, uint32_t *value)
+{
+	uint64_t number = *value;
+
+	if (!get_number(object, key, least, UINT32_MAX, &number))
+		return false;
+	*value = (uint32_t)number;
+	return true;
+}
+
+static bool get_bool(const json_t *object, const char *key, bool *value)
+{
+	const json_t *json = json_object_get(object, key);
+
+	if (json && !json_is_boolean(json))
+		return false;
+	if (json)
+		*value = json_is_true(json);
+	return true;
+}
+
+static bool get_twin_socket(const json_t *capabilities, struct vfio_user_version *version)
+{
+	const json_t *object = json_object_get(capabilities, "twin_socket");
+	uint64_t index = UINT64_MAX;
+
+	if (!object)
+		return true;
+	if (!json_is_object(object) || !get_bool(object, "supported", &version->twin_socket) ||
+	    !get_number(object, "fd_index", 0, VFIO_USER_MAX_MSG_FDS - 1, &index))
+		return false;
+	if (index != UINT64_MAX)
+		version->twin_fd_index = (int)index;
+	return true;
+}
+
+static bool get_migration(const json_t *capabilities, struct vfio_user_version *version)
+{
+	const json_t *object = json_object_get(capabilities, "migration");
+
+	return !object || (json_is_object(object) &&
+			   get_number(object, "pgsize", 1, INT64_MAX, &version->migration_pgsize) &&
+			   get_number(object, "max_bitmap_size", 0, INT64_MAX,
+				      &version->migration_max_bitmap_size));
+}
+
+static bool get_capabilities(const json_t *root, struct vfio_user_version *version)
+{
+	const json_t *capabilities = json_object_get(root, "capabilities");
+
+	if (!json_is_object(root))
+		return false;
+	if (!capabilities)
+		return true;
+	return json_is_object(capabilities) &&
+	       get_u32(capabilities, "max_msg_fds", 1, &version->max_msg_fds) &&
+	       get_u32(capabilities, "max_data_xfer_size", 1, &version->max_data_xfer_size) &&
+	       get_u32(capabilities, "max_dma_maps", 1, &version->max_dma_maps) &&
+	       get_number(capabilities, "pgsizes", 1, INT64_MAX, &version->pgsizes) &&
+	       (version->pgsizes & DEFAULT_PGSIZES) &&
+	       get_bool(capabilities, "write_multiple", &version->write_multiple) &&
+	       get_twin_socket(capabilities, version) && get_migration(capabilities, version);
+}
+
+int vfio_user_version_decode(const struct vfio_user_message *message,
+			     struct vfio_user_version *version)
+{
+	const char *text = message->data;
+	json_t *root;
+	int rc;
+
+	*version = (struct vfio_user_version){
+		.major = message->version.major,
+		.minor = message->version.minor,
+		.max_msg_fds = 1,
+		.max_data_xfer_size = VFIO_USER_MAX_DATA_XFER_SIZE,
+		.max_dma_maps = VFIO_USER_MAX_DMA_MAPS,
+		.pgsizes = DEFAULT_PGSIZES,
+		.twin_fd_index = -1,
+	};
+	if (!message->data_size)
+		return 0;
+	if (message->data_size > VFIO_USER_MAX_VERSION_TEXT)
+		return -E2BIG;
+	if (text[message->data_size - 1] != '\0')
+		return -EINVAL;
+	root = json_loadb(text, strlen(text), JSON_REJECT_DUPLICATES, NULL);
+	rc = root && get_capabilities(root, version) ? 0 : -EINVAL;
+	json_decref(root);
+	return rc;
+}
+
+/* ---- agreement ---------------------------------------------------------------------------------- */
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* What may be sent to a side that takes @peer, by one that itself is bound by @own. */
+static void set_limits(const struct vfio_user_version *own, const struct vfio_user_version *peer,
+		       struct vfio_user_limits *limits)
+{
+	*limits = (struct vfio_user_limits){
+		.max_msg_fds = least(own->max_msg_fds, peer->max_msg_fds),
+		.max_data_xfer_size = least(own->max_data_xfer_size, peer->max_data_xfer_size),
+	};
+}
+
+int vfio_user_version_answer(const struct vfio_user_version *own,
+			     const struct vfio_user_version *proposed,
+			     struct vfio_user_version *answer, struct vfio_user_limits *limits)
+{
+	if (proposed->major != own->major)
+		return -EINVAL;
+	*answer = *own;
+	if (answer->minor > proposed->minor)
+		answer->minor = proposed->minor;
+	/* A subset of what was proposed. */
+	answer->write_multiple = own->write_multiple && proposed->write_multiple;
+	answer->twin_socket = own->twin_socket && proposed->twin_socket;
+	if (!answer->twin_socket)
+		answer->twin_fd_index = -1;
+	set_limits(own, proposed, limits);
+	return 0;
+}
+
+int vfio_user_version_accept(const struct vfio_user_version *proposed,
+			     const struct vfio_user_version *answer, unsigned fd_count,
+			     struct vfio_user_limits *limits)
+{
+	if (answer->major != proposed->major || answer->minor > proposed->minor)
+		return -EPROTO;
+	if (answer->twin_socket && (!proposed->twin_socket || answer->twin_fd_index < 0 ||
+				    (unsigned)answer->twin_fd_index >= fd_count))
+		return -EPROTO;
+	if (!answer->twin_socket && fd_count)
+		return -EPROTO;
+	set_limits(proposed, answer, limits);
+	return 0;
+}
