@@ -83,7 +83,7 @@ size_t vfio_user_encode(const struct vfio_user_message *message, void *buffer)
 {
 	const struct shape *shape = shape_of(message->command);
 	const size_t fixed = !shape || message->error ? 0
-			     : message->reply	      ? shape->reply
+			     : message->reply         ? shape->reply
 						      : shape->command;
 	const size_t data = message->error ? 0 : message->data_size;
 	struct vfio_user_header header = {
@@ -334,8 +334,7 @@ static bool check_reply(const struct vfio_user_message *asked, const struct vfio
 		return m->feature.flags == asked->feature.flags;
 	case VFIO_USER_MIG_DATA_READ:
 		/* libvfio-user sends as many bytes as were asked for, whatever it has. */
-		return m->mig_data.size <= asked->mig_data.size &&
-		       m->data_size >= m->mig_data.size;
+		return m->mig_data.size <= asked->mig_data.size && m->data_size >= m->mig_data.size;
 	case VFIO_USER_DMA_MAP:
 	case VFIO_USER_DMA_UNMAP:
 	case VFIO_USER_DEVICE_SET_IRQS:
@@ -363,8 +362,8 @@ int vfio_user_decode_reply(const struct vfio_user_message *command,
 	if (!shape || header->command != command->command)
 		return -EPROTO;
 	if (header->flags & VFIO_USER_FLAGS_ERROR) {
-		out->error = header->error_no && header->error_no <= MAX_ERRNO ? header->error_no
-									       : EIO;
+		out->error =
+			header->error_no && header->error_no <= MAX_ERRNO ? header->error_no : EIO;
 		return 0;
 	}
 

@@ -55,9 +55,9 @@ enum vfio_user_command {
 
 /* ---- on the wire ------------------------------------------------------------------------------ */
 
-#define VFIO_USER_FLAGS_TYPE    0xfu
-#define VFIO_USER_FLAGS_COMMAND 0x0u
-#define VFIO_USER_FLAGS_REPLY   0x1u
+#define VFIO_USER_FLAGS_TYPE     0xfu
+#define VFIO_USER_FLAGS_COMMAND  0x0u
+#define VFIO_USER_FLAGS_REPLY    0x1u
 #define VFIO_USER_FLAGS_NO_REPLY (1u << 4)
 #define VFIO_USER_FLAGS_ERROR    (1u << 5)
 

@@ -49,12 +49,11 @@ static int add_optional(json_t *capabilities, const struct vfio_user_version *ve
 
 int vfio_user_version_encode(const struct vfio_user_version *version, char *text, size_t room)
 {
-	json_t *capabilities =
-		json_pack("{s:I, s:I, s:I, s:I, s:b}", "max_msg_fds",
-			  (json_int_t)version->max_msg_fds, "max_data_xfer_size",
-			  (json_int_t)version->max_data_xfer_size, "max_dma_maps",
-			  (json_int_t)version->max_dma_maps, "pgsizes",
-			  (json_int_t)version->pgsizes, "write_multiple", version->write_multiple);
+	json_t *capabilities = json_pack(
+		"{s:I, s:I, s:I, s:I, s:b}", "max_msg_fds", (json_int_t)version->max_msg_fds,
+		"max_data_xfer_size", (json_int_t)version->max_data_xfer_size, "max_dma_maps",
+		(json_int_t)version->max_dma_maps, "pgsizes", (json_int_t)version->pgsizes,
+		"write_multiple", version->write_multiple);
 	json_t *root;
 	size_t length;
 	int rc;

@@ -1,0 +1,588 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Two locks. `send` makes messages leave whole, one after another. `lock` guards all else and is never
+ * held over a system call that may wait. Who sets `reading` alone touches the receiver and reads.
+ */
+#include "devices/vfio/user/channel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "devices/vfio/user/receiver.h"
+
+#define MESSAGE_TIMEOUT_MS 5000
+#define MAX_QUEUED_BYTES   (4u << 20)
+#define MAX_QUEUED_FDS     256
+#define MAX_ABANDONED      32768
+#define SCM_MAX_FDS        253 /* what one sendmsg() may carry (net/core/scm.c) */
+#define READ_SLICE_MS      1000 /* a reader with a deadline looks at the clock so often */
+#define ROLE_SLICE_MS      10 /* so does a sender while another one reads for it */
+#define FOREVER            UINT64_MAX
+#define MS                 1000000ull
+
+struct call {
+	struct call *next;
+	uint16_t id;
+	uint16_t command;
+	struct vfio_user_packet *reply;
+};
+
+struct vfio_user_channel {
+	int fd;
+	struct vfio_user_channel_config config;
+	pthread_mutex_t send;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int error;
+	bool reading; /* somebody reads */
+	bool serving; /* somebody is in config.serve */
+	unsigned followers; /* who wait for what the reader brings */
+	struct call *calls;
+	uint16_t last_id;
+	unsigned abandoned_count;
+	uint64_t abandoned[65536 / 64]; /* ids of calls given up, whose reply may still come */
+	struct vfio_user_packet *queue, **queue_tail; /* commands of the peer */
+	size_t queued_bytes;
+	unsigned queued_fds;
+
+	uint64_t partial_until; /* for the rest of a message that was begun */
+	struct vfio_user_receiver receiver;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 * MS + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+int vfio_user_channel_create(int fd, const struct vfio_user_channel_config *config,
+			     struct vfio_user_channel **out)
+{
+	/*
+	 * Who serves waits for replies above all, and reads with this as its clock; who does not
+	 * waits for commands, without end. Either way a wait is one system call.
+	 */
+	const struct timeval slice = {.tv_usec = 0, .tv_sec = READ_SLICE_MS / 1000};
+	struct vfio_user_channel *channel;
+	pthread_condattr_t attr;
+
+	if (config->serve && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof(slice)))
+		return -errno;
+	channel = calloc(1, sizeof(*channel));
+	if (!channel)
+		return -ENOMEM;
+	channel->fd = fd;
+	channel->config = *config;
+	if (!channel->config.max_payload)
+		channel->config.max_payload = VFIO_USER_MAX_PAYLOAD;
+	if (!channel->config.message_timeout_ms)
+		channel->config.message_timeout_ms = MESSAGE_TIMEOUT_MS;
+	channel->receiver.max_payload = channel->config.max_payload;
+	channel->queue_tail = &channel->queue;
+	pthread_mutex_init(&channel->send, NULL);
+	pthread_mutex_init(&channel->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&channel->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	*out = channel;
+	return 0;
+}
+
+static struct vfio_user_packet *queue_pop(struct vfio_user_channel *channel)
+{
+	struct vfio_user_packet *packet = channel->queue;
+
+	if (!packet)
+		return NULL;
+	channel->queue = packet->next;
+	if (!channel->queue)
+		channel->queue_tail = &channel->queue;
+	channel->queued_bytes -= sizeof(*packet) + packet->size;
+	channel->queued_fds -= packet->fd_count;
+	packet->next = NULL;
+	return packet;
+}
+
+void vfio_user_channel_destroy(struct vfio_user_channel *channel)
+{
+	if (!channel)
+		return;
+	while (channel->queue)
+		vfio_user_packet_free(queue_pop(channel));
+	vfio_user_receiver_destroy(&channel->receiver);
+	pthread_cond_destroy(&channel->changed);
+	pthread_mutex_destroy(&channel->lock);
+	pthread_mutex_destroy(&channel->send);
+	close(channel->fd);
+	free(channel);
+}
+
+/* Under the lock. Returns what it died of. */
+static int die(struct vfio_user_channel *channel, int error)
+{
+	if (!channel->error) {
+		channel->error = error ? error : -ECONNRESET;
+		shutdown(channel->fd, SHUT_RDWR); /* wakes who reads or sends */
+		pthread_cond_broadcast(&channel->changed);
+	}
+	return channel->error;
+}
+
+void vfio_user_channel_shutdown(struct vfio_user_channel *channel, int error)
+{
+	pthread_mutex_lock(&channel->lock);
+	die(channel, error);
+	pthread_mutex_unlock(&channel->lock);
+}
+
+int vfio_user_channel_error(struct vfio_user_channel *channel)
+{
+	int error;
+
+	pthread_mutex_lock(&channel->lock);
+	error = channel->error;
+	pthread_mutex_unlock(&channel->lock);
+	return error;
+}
+
+int vfio_user_channel_fd(const struct vfio_user_channel *channel)
+{
+	return channel->fd;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------ */
+
+static int poll_fd(int fd, short events, uint64_t deadline)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = events};
+	const uint64_t now = now_ns();
+	int timeout = -1;
+
+	if (deadline != FOREVER)
+		timeout = deadline <= now ? 0 : (int)((deadline - now + MS - 1) / MS);
+	return poll(&poll_fd, 1, timeout) > 0 ? poll_fd.revents : 0;
+}
+
+/* Commands wait for their turn, replies go to their calls. Under the lock. */
+static int deliver(struct vfio_user_channel *channel, struct vfio_user_packet *packet)
+{
+	const struct vfio_user_header *header = &packet->header;
+	struct call *call = channel->calls;
+
+	packet->next = NULL;
+	if ((header->flags & VFIO_USER_FLAGS_TYPE) == VFIO_USER_FLAGS_COMMAND) {
+		channel->queued_bytes += sizeof(*packet) + packet->size;
+		channel->queued_fds += packet->fd_count;
+		*channel->queue_tail = packet;
+		channel->queue_tail = &packet->next;
+		return 0;
+	}
+	while (call && (call->id != header->msg_id || call->reply))
+		call = call->next;
+	if (call && call->command == header->command) {
+		call->reply = packet;
+		return 0;
+	}
+	vfio_user_packet_free(packet);
+	if (!call && channel->abandoned[header->msg_id / 64] & 1ull << header->msg_id % 64) {
+		channel->abandoned[header->msg_id / 64] &= ~(1ull << header->msg_id % 64);
+		channel->abandoned_count--;
+		return 0;
+	}
+	return -EPROTO;
+}
+
+static unsigned take_fds(struct msghdr *message, int *fds)
+{
+	unsigned count = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+		const size_t bytes = c->cmsg_len - CMSG_LEN(0);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		memcpy(fds + count, CMSG_DATA(c), bytes);
+		count += (unsigned)(bytes / sizeof(int));
+	}
+	return count;
+}
+
+/*
+ * One read of what is there, waiting for it until @deadline (0: not at all), by who has the role and not
+ * the lock. Returns the packets, or NULL with *@error: 0 nothing came (look at the clock and come
+ * again), else what the channel is to die of, also along with packets.
+ */
+static struct vfio_user_packet *read_chunk(struct vfio_user_channel *channel, uint64_t deadline,
+					   int *error)
+{
+	struct vfio_user_receiver *receiver = &channel->receiver;
+	struct vfio_user_packet *packets = NULL, **tail = &packets;
+	union {
+		char bytes[CMSG_SPACE(SCM_MAX_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec room[2];
+	struct msghdr message = {
+		.msg_iov = room,
+		.msg_iovlen = vfio_user_receiver_room(receiver, room),
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	const bool partial = vfio_user_receiver_partial(receiver);
+	int fds[SCM_MAX_FDS], flags = MSG_CMSG_CLOEXEC;
+	ssize_t n;
+
+	*error = 0;
+	if (partial && channel->partial_until < deadline)
+		deadline = channel->partial_until;
+	if (!deadline) {
+		flags |= MSG_DONTWAIT;
+	} else if (deadline != FOREVER &&
+		   (!channel->config.serve || deadline < now_ns() + READ_SLICE_MS * MS)) {
+		poll_fd(channel->fd, POLLIN, deadline);
+		flags |= MSG_DONTWAIT;
+	}
+	n = recvmsg(channel->fd, &message, flags);
+	if (n > 0) {
+		*error = vfio_user_receiver_take(receiver, (size_t)n, fds,
+						 take_fds(&message, fds),
+						 message.msg_flags & MSG_CTRUNC, &tail);
+		if (!partial || packets)
+			channel->partial_until =
+				now_ns() + channel->config.message_timeout_ms * MS;
+		return packets;
+	}
+	if (n == 0)
+		*error = -ECONNRESET;
+	else if (errno != EAGAIN && errno != EINTR)
+		*error = errno == EPIPE ? -ECONNRESET : -errno;
+	else if (partial && now_ns() >= channel->partial_until)
+		*error = -ETIMEDOUT;
+	return NULL;
+}
+
+/* Read as the one who reads. Under the lock, which is let go meanwhile. */
+static void read_for_all(struct vfio_user_channel *channel, uint64_t deadline)
+{
+	struct vfio_user_packet *packets, *next;
+	int error, rc;
+
+	channel->reading = true;
+	pthread_mutex_unlock(&channel->lock);
+	packets = read_chunk(channel, deadline, &error);
+	pthread_mutex_lock(&channel->lock);
+	channel->reading = false;
+	for (; packets; packets = next) {
+		next = packets->next;
+		rc = deliver(channel, packets);
+		if (rc && !error)
+			error = rc;
+	}
+	if (error)
+		die(channel, error);
+	if (channel->followers)
+		pthread_cond_broadcast(&channel->changed);
+}
+
+static bool queue_full(const struct vfio_user_channel *channel)
+{
+	return channel->queued_bytes >= MAX_QUEUED_BYTES || channel->queued_fds >= MAX_QUEUED_FDS;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------ */
+
+/* Serve the commands that are there. Under the lock, which is let go meanwhile. */
+static void serve_queue(struct vfio_user_channel *channel)
+{
+	struct vfio_user_packet *packet;
+
+	if (!channel->config.serve || channel->serving)
+		return;
+	channel->serving = true;
+	while (!channel->error && (packet = queue_pop(channel))) {
+		pthread_mutex_unlock(&channel->lock);
+		channel->config.serve(channel->config.ctx, packet);
+		vfio_user_packet_free(packet);
+		pthread_mutex_lock(&channel->lock);
+	}
+	channel->serving = false;
+}
+
+static bool wait_until(struct vfio_user_channel *channel, uint64_t deadline)
+{
+	struct timespec until = {
+		.tv_sec = (time_t)(deadline / (1000 * MS)),
+		.tv_nsec = (long)(deadline % (1000 * MS)),
+	};
+	int rc;
+
+	channel->followers++;
+	if (deadline == FOREVER)
+		rc = pthread_cond_wait(&channel->changed, &channel->lock);
+	else
+		rc = pthread_cond_timedwait(&channel->changed, &channel->lock, &until);
+	channel->followers--;
+	return rc == 0;
+}
+
+/* Until @packet is there. Under the lock. 0, -ETIMEDOUT, or what the channel died of. */
+static int wait_for(struct vfio_user_channel *channel, struct vfio_user_packet **packet,
+		    uint64_t deadline)
+{
+	for (;;) {
+		if (packet != &channel->queue)
+			serve_queue(channel);
+		if (*packet)
+			return 0;
+		if (channel->error)
+			return channel->error;
+		if (deadline != FOREVER && now_ns() >= deadline)
+			return -ETIMEDOUT;
+		if (queue_full(channel))
+			return die(channel, -ENOBUFS);
+		if (channel->reading)
+			wait_until(channel, deadline);
+		else
+			read_for_all(channel, deadline);
+	}
+}
+
+/* ---- sending ------------------------------------------------------------------------------------ */
+
+/*
+ * The peer takes nothing at the moment, maybe because it waits for us in the same way: read, unless
+ * somebody does or the queue is full.
+ */
+static void wait_to_send(struct vfio_user_channel *channel, uint64_t deadline)
+{
+	const uint64_t soon = now_ns() + ROLE_SLICE_MS * MS;
+
+	pthread_mutex_lock(&channel->lock);
+	if (channel->reading || channel->error || queue_full(channel)) {
+		pthread_mutex_unlock(&channel->lock);
+		poll_fd(channel->fd, POLLOUT, soon < deadline ? soon : deadline);
+		return;
+	}
+	channel->reading = true; /* nobody else is to read between the poll and the read */
+	pthread_mutex_unlock(&channel->lock);
+	poll_fd(channel->fd, POLLIN | POLLOUT, deadline);
+	pthread_mutex_lock(&channel->lock);
+	read_for_all(channel, 0);
+	pthread_mutex_unlock(&channel->lock);
+}
+
+static void advance(struct msghdr *message, size_t done)
+{
+	while (message->msg_iovlen && done >= message->msg_iov->iov_len) {
+		done -= message->msg_iov->iov_len;
+		message->msg_iov++;
+		message->msg_iovlen--;
+	}
+	if (message->msg_iovlen) {
+		message->msg_iov->iov_base = (char *)message->msg_iov->iov_base + done;
+		message->msg_iov->iov_len -= done;
+	}
+}
+
+/* Under channel->send. */
+static int send_whole(struct vfio_user_channel *channel, struct msghdr *message)
+{
+	uint64_t deadline = 0;
+	bool begun = false;
+	int rc = 0;
+
+	while (message->msg_iovlen && !rc) {
+		const ssize_t n = sendmsg(channel->fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n >= 0) {
+			begun = true;
+			message->msg_control = NULL; /* gone with the first byte */
+			message->msg_controllen = 0;
+			advance(message, (size_t)n);
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		if (errno != EAGAIN) {
+			rc = errno == EPIPE ? -ECONNRESET : -errno;
+			break;
+		}
+		if (!deadline)
+			deadline = now_ns() + channel->config.message_timeout_ms * MS;
+		if (now_ns() >= deadline)
+			rc = -ETIMEDOUT;
+		else
+			wait_to_send(channel, deadline);
+	}
+	if (!rc)
+		return 0;
+	/* Nothing went out for a reason of ours: the channel is none the worse. */
+	if (!begun && rc != -ECONNRESET && rc != -ETIMEDOUT)
+		return rc;
+	pthread_mutex_lock(&channel->lock);
+	rc = die(channel, rc);
+	pthread_mutex_unlock(&channel->lock);
+	return rc;
+}
+
+int vfio_user_channel_send(struct vfio_user_channel *channel,
+			   const struct vfio_user_message *message, const int *fds,
+			   unsigned fd_count)
+{
+	uint8_t head[VFIO_USER_ENCODED_MAX];
+	union {
+		char bytes[CMSG_SPACE(VFIO_USER_MAX_MSG_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov[2] = {
+		{.iov_base = head, .iov_len = vfio_user_encode(message, head)},
+		{.iov_base = (void *)(uintptr_t)message->data,
+		 .iov_len = message->error ? 0 : message->data_size},
+	};
+	struct msghdr msghdr = {.msg_iov = iov, .msg_iovlen = iov[1].iov_len ? 2 : 1};
+	int rc;
+
+	if (fd_count > VFIO_USER_MAX_MSG_FDS)
+		return -E2BIG;
+	if (fd_count) {
+		memset(&control, 0, sizeof(control));
+		control.align = (struct cmsghdr){
+			.cmsg_len = CMSG_LEN(fd_count * sizeof(int)),
+			.cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS,
+		};
+		memcpy(CMSG_DATA(&control.align), fds, fd_count * sizeof(int));
+		msghdr.msg_control = &control;
+		msghdr.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+	}
+	pthread_mutex_lock(&channel->send);
+	rc = vfio_user_channel_error(channel);
+	if (!rc)
+		rc = send_whole(channel, &msghdr);
+	pthread_mutex_unlock(&channel->send);
+
+	/* What was read while the peer took nothing, and nobody else may come to. */
+	pthread_mutex_lock(&channel->lock);
+	serve_queue(channel);
+	pthread_mutex_unlock(&channel->lock);
+	return rc;
+}
+
+/* ---- calls -------------------------------------------------------------------------------------- */
+
+static bool id_in_use(const struct vfio_user_channel *channel, uint16_t id)
+{
+	if (channel->abandoned[id / 64] & 1ull << id % 64)
+		return true;
+	for (const struct call *call = channel->calls; call; call = call->next) {
+		if (call->id == id)
+			return true;
+	}
+	return false;
+}
+
+static int call_begin(struct vfio_user_channel *channel, struct call *call)
+{
+	if (channel->error)
+		return channel->error;
+	if (channel->abandoned_count >= MAX_ABANDONED)
+		return -EAGAIN;
+	do
+		channel->last_id++;
+	while (id_in_use(channel, channel->last_id));
+	call->id = channel->last_id;
+	call->next = channel->calls;
+	channel->calls = call;
+	return 0;
+}
+
+static void call_end(struct vfio_user_channel *channel, struct call *call)
+{
+	struct call **link = &channel->calls;
+
+	while (*link != call)
+		link = &(*link)->next;
+	*link = call->next;
+}
+
+int vfio_user_channel_call(struct vfio_user_channel *channel, struct vfio_user_message *command,
+			   const int *fds, unsigned fd_count, unsigned timeout_ms,
+			   struct vfio_user_packet **reply)
+{
+	const uint64_t deadline = now_ns() + timeout_ms * MS;
+	struct call call = {.command = command->command};
+	int rc;
+
+	*reply = NULL;
+	pthread_mutex_lock(&channel->lock);
+	rc = call_begin(channel, &call);
+	pthread_mutex_unlock(&channel->lock);
+	if (rc)
+		return rc;
+
+	command->id = call.id;
+	rc = vfio_user_channel_send(channel, command, fds, fd_count);
+
+	pthread_mutex_lock(&channel->lock);
+	if (!rc) {
+		rc = wait_for(channel, &call.reply, deadline);
+		if (rc == -ETIMEDOUT && !channel->error) {
+			channel->abandoned[call.id / 64] |= 1ull << call.id % 64;
+			channel->abandoned_count++;
+		}
+	}
+	call_end(channel, &call);
+	/* Whoever waits on may have to read now. */
+	if (channel->followers)
+		pthread_cond_broadcast(&channel->changed);
+	pthread_mutex_unlock(&channel->lock);
+	if (rc)
+		vfio_user_packet_free(call.reply); /* of a peer that answers before it is asked */
+	else
+		*reply = call.reply;
+	return rc;
+}
+
+/* ---- commands of the peer ----------------------------------------------------------------------- */
+
+int vfio_user_channel_next(struct vfio_user_channel *channel, int timeout_ms,
+			   struct vfio_user_packet **command)
+{
+	const uint64_t deadline = timeout_ms < 0 ? FOREVER : now_ns() + (unsigned)timeout_ms * MS;
+	int rc;
+
+	pthread_mutex_lock(&channel->lock);
+	rc = wait_for(channel, &channel->queue, deadline);
+	*command = rc ? NULL : queue_pop(channel);
+	if (channel->followers)
+		pthread_cond_broadcast(&channel->changed);
+	pthread_mutex_unlock(&channel->lock);
+	return rc;
+}
+
+int vfio_user_channel_dispatch(struct vfio_user_channel *channel)
+{
+	int error;
+
+	pthread_mutex_lock(&channel->lock);
+	if (!channel->error && queue_full(channel))
+		die(channel, -ENOBUFS);
+	if (!channel->error && !channel->reading)
+		read_for_all(channel, 0);
+	serve_queue(channel);
+	error = channel->error;
+	pthread_mutex_unlock(&channel->lock);
+	return error;
+}
