@@ -60,6 +60,9 @@ static int check_tables(const struct vfio_device *vdev)
 	if (mig && (!mig->migration_set_state || !mig->migration_get_state ||
 		    !mig->migration_get_data_size || !vfio_mig_flags_valid(vdev->migration_flags)))
 		return -EINVAL;
+	if (mig && (vdev->migration_flags & VFIO_MIGRATION_PRE_COPY) &&
+	    !mig->migration_get_precopy_info)
+		return -EINVAL;
 	if (log && (!log->log_start || !log->log_stop || !log->log_read_and_clear))
 		return -EINVAL;
 	return 0;

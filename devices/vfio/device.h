@@ -176,13 +176,33 @@ struct vfio_device_ops {
 
 /*
  * Migration v2. @data_fd: a descriptor the caller owns, or -1 when the arc starts no session.
- * In the kernel a struct file; here the descriptor.
+ *
+ * In the kernel it is a struct file with read, write, ioctl and poll. Here the first three are ops of
+ * their own, since a provider in user space has no file that could say -ENOMSG or take an ioctl; its
+ * descriptor stands for the session and can be polled. Leaving the state that the session belongs to
+ * ends it: from then on they answer 0 or an error (-ENODEV), never data.
  */
 struct vfio_migration_ops {
 	int (*migration_set_state)(struct vfio_device *vdev, enum vfio_device_mig_state new_state,
 				   int *data_fd);
 	int (*migration_get_state)(struct vfio_device *vdev, enum vfio_device_mig_state *state);
 	int (*migration_get_data_size)(struct vfio_device *vdev, uint64_t *stop_copy_length);
+
+	/*
+	 * Data of the device, of the session @data_fd; NULL: read(2) and write(2) of the descriptor do it.
+	 * Bytes done; read: 0 is the end in STOP_COPY, -ENOMSG all there is for now in PRE_COPY.
+	 */
+	ssize_t (*migration_read)(struct vfio_device *vdev, int data_fd, void *buffer,
+				  size_t count);
+	ssize_t (*migration_write)(struct vfio_device *vdev, int data_fd, const void *buffer,
+				   size_t count);
+	/*
+	 * VFIO_MIG_GET_PRECOPY_INFO of the session: how much is there to be read. -EINVAL outside the
+	 * PRE_COPY states. Fills initial_bytes and dirty_bytes, and sets VFIO_PRECOPY_INFO_REINIT in
+	 * flags (which come as 0) only with vdev->precopy_info_v2. Required by VFIO_MIGRATION_PRE_COPY.
+	 */
+	int (*migration_get_precopy_info)(struct vfio_device *vdev, int data_fd,
+					  struct vfio_precopy_info *info);
 };
 
 struct vfio_log_range {
@@ -293,8 +313,9 @@ unsigned vfio_device_set_open_count(struct vfio_device_set *set);
 
 /*
  * After registration the ops never change. -EINVAL: bind, unbind, attach or detach op missing;
- * mig_ops without all three ops, without VFIO_MIGRATION_STOP_COPY, or with a flag this contract
- * does not know; log_ops without all three ops (asked again after open_device). -ENOMEM.
+ * mig_ops without the three state and size ops, without VFIO_MIGRATION_STOP_COPY, with a flag this
+ * contract does not know, or with PRE_COPY and no migration_get_precopy_info; log_ops without all
+ * three ops (asked again after open_device). -ENOMEM.
  */
 int vfio_register_device(struct vfio_device *vdev);
 /*
@@ -362,6 +383,18 @@ ssize_t vfio_device_write(struct vfio_device *vdev, const void *buffer, size_t c
 int vfio_device_ioctl(struct vfio_device *vdev, unsigned command, void *arg);
 int vfio_device_mmap(struct vfio_device *vdev, void *where, size_t length, int prot,
 		     uint64_t offset);
+
+/*
+ * The data of a migration session, by the descriptor that SET_STATE gave: read, write, and
+ * VFIO_MIG_GET_PRECOPY_INFO (vfio_check_precopy_ioctl() of the kernel). -EINVAL not open, or
+ * info->argsz too short; -ENOTTY no migration, or no PRE_COPY; -EFAULT @info NULL; else what the
+ * session answers. info->flags is 0 unless the user opted in to feature 12.
+ */
+ssize_t vfio_device_mig_read(struct vfio_device *vdev, int data_fd, void *buffer, size_t count);
+ssize_t vfio_device_mig_write(struct vfio_device *vdev, int data_fd, const void *buffer,
+			      size_t count);
+int vfio_device_mig_precopy_info(struct vfio_device *vdev, int data_fd,
+				 struct vfio_precopy_info *info);
 
 /* One call takes every guest slot and P2P map of the device away (see `revoke`); idempotent. */
 void vfio_device_revoke(struct vfio_device *vdev);

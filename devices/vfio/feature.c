@@ -30,7 +30,7 @@ static int feature_migration(struct vfio_device *vdev, uint32_t flags, void *arg
 	return 0;
 }
 
-/* Remember the state for vfio_device_status() and for the refusal below. */
+/* Remember the state for vfio_device_status(). */
 static void note_state(struct vfio_device *vdev, uint32_t state, uint64_t took_ns)
 {
 	pthread_mutex_lock(&vdev->lock);
@@ -46,17 +46,20 @@ static int set_state(struct vfio_device *vdev, struct vfio_device_feature_mig_st
 	uint64_t start;
 	int rc, fd = -1;
 
+	mig->data_fd = -1;
+	if (!vfio_mig_state_supported(vdev->migration_flags, mig->device_state))
+		return -EINVAL;
 	/*
 	 * Out of ERROR only a reset leads, and asking a kernel device for anything else makes the
 	 * host print a warning with a stack trace, fatal under panic_on_warn (vfio_main.c,
-	 * vfio_mig_get_next_state).
+	 * vfio_mig_get_next_state). The device is asked, not our memory of it: it may have failed by
+	 * itself, or been reset by the guest (FLR).
 	 */
-	pthread_mutex_lock(&vdev->lock);
-	state = vdev->last_state;
-	pthread_mutex_unlock(&vdev->lock);
-	if (state == VFIO_DEVICE_STATE_ERROR ||
-	    !vfio_mig_state_supported(vdev->migration_flags, mig->device_state)) {
-		mig->data_fd = -1;
+	rc = vdev->mig_ops->migration_get_state(vdev, &state);
+	if (rc)
+		return rc;
+	if (state == VFIO_DEVICE_STATE_ERROR) {
+		note_state(vdev, state, 0);
 		return -EINVAL;
 	}
 
@@ -71,7 +74,6 @@ static int set_state(struct vfio_device *vdev, struct vfio_device_feature_mig_st
 	/* Where a failed arc left the device, only the device knows. */
 	if (!vdev->mig_ops->migration_get_state(vdev, &state))
 		note_state(vdev, state, 0);
-	mig->data_fd = -1;
 	return rc;
 }
 

@@ -209,8 +209,10 @@ static int fake_set_state(struct vfio_device *vdev, enum vfio_device_mig_state n
 	struct fake_device *fake = fake_of(vdev);
 
 	fake_say(fake, "set(%d)", new_state);
-	if (fake->set_state)
+	if (fake->set_state) {
+		fake->state = VFIO_DEVICE_STATE_ERROR;
 		return fake->set_state;
+	}
 	fake->state = new_state;
 	*data_fd = fake->data_fd;
 	return 0;
@@ -219,7 +221,7 @@ static int fake_set_state(struct vfio_device *vdev, enum vfio_device_mig_state n
 static int fake_get_state(struct vfio_device *vdev, enum vfio_device_mig_state *state)
 {
 	*state = fake_of(vdev)->state;
-	return 0;
+	return fake_of(vdev)->get_state;
 }
 
 static int fake_data_size(struct vfio_device *vdev, uint64_t *stop_copy_length)
@@ -229,10 +231,21 @@ static int fake_data_size(struct vfio_device *vdev, uint64_t *stop_copy_length)
 	return 0;
 }
 
+static int fake_precopy_info(struct vfio_device *vdev, int data_fd, struct vfio_precopy_info *info)
+{
+	struct fake_device *fake = fake_of(vdev);
+
+	fake_say(fake, "precopy_info(%d)", data_fd);
+	if (!fake->precopy_info)
+		info->initial_bytes = 77;
+	return fake->precopy_info;
+}
+
 const struct vfio_migration_ops fake_mig_ops = {
 	.migration_set_state = fake_set_state,
 	.migration_get_state = fake_get_state,
 	.migration_get_data_size = fake_data_size,
+	.migration_get_precopy_info = fake_precopy_info,
 };
 
 static int fake_log_start(struct vfio_device *vdev, const struct vfio_log_range *ranges,
@@ -279,6 +292,7 @@ struct fake_device *fake_device_new(const char *name)
 		abort();
 	fake->ops = fake_ops;
 	fake->mig_ops = fake_mig_ops;
+	fake->state = VFIO_DEVICE_STATE_RUNNING;
 	fake->log_ops = fake_log_ops;
 	fake->state = VFIO_DEVICE_STATE_RUNNING;
 	fake->data_fd = -1;

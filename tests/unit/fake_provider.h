@@ -17,12 +17,12 @@ struct fake_device {
 
 	/* Answers; 0 unless a test sets them. */
 	int init, bind, open_device, attach, pasid_attach, token, feature, ioctl_rc, map;
-	int set_state, log_start_rc, log_stop_rc;
+	int set_state, get_state, precopy_info, log_start_rc, log_stop_rc;
 	uint32_t pt_id;      /* what attach answers; 0: what it was given */
 	uint32_t max_pasids; /* what bind sets */
 	bool lose_attachment;
 
-	enum vfio_device_mig_state state;
+	enum vfio_device_mig_state state; /* RUNNING at first */
 	int data_fd;
 
 	struct vfio_info_cap_header *cap; /* of get_region_info_caps, NULL: none */

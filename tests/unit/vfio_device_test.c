@@ -73,6 +73,8 @@ SPOIL(mig_unknown, mig(fake); fake->vdev.migration_flags = 9)
 SPOIL(mig_no_set, mig(fake); fake->mig_ops.migration_set_state = NULL)
 SPOIL(mig_no_get, mig(fake); fake->mig_ops.migration_get_state = NULL)
 SPOIL(mig_no_size, mig(fake); fake->mig_ops.migration_get_data_size = NULL)
+SPOIL(mig_no_precopy, mig_all(fake); fake->mig_ops.migration_get_precopy_info = NULL)
+SPOIL(mig_no_info, mig(fake); fake->mig_ops.migration_get_precopy_info = NULL)
 SPOIL(dma_log, fake->vdev.log_ops = &fake->log_ops)
 SPOIL(log_no_start, dma_log(fake); fake->log_ops.log_start = NULL)
 SPOIL(log_no_stop, dma_log(fake); fake->log_ops.log_stop = NULL)
@@ -96,6 +98,8 @@ Test(life, registration_refuses_incomplete_tables)
 		{"migration, no set_state", mig_no_set, -EINVAL},
 		{"migration, no get_state", mig_no_get, -EINVAL},
 		{"migration, no data_size", mig_no_size, -EINVAL},
+		{"migration, PRE_COPY without its info", mig_no_precopy, -EINVAL},
+		{"migration, neither of them", mig_no_info, 0},
 		{"log", dma_log, 0},
 		{"log, no start", log_no_start, -EINVAL},
 		{"log, no stop", log_no_stop, -EINVAL},

@@ -179,7 +179,6 @@ Test(migration, a_failed_arc_asks_where_the_device_is_and_error_is_left_by_reset
 	struct vfio_device_feature_mig_state state = {.device_state = VFIO_DEVICE_STATE_STOP};
 
 	fake->set_state = -EIO;
-	fake->state = VFIO_DEVICE_STATE_ERROR;
 	cr_expect_eq(call(fake, SET | 2, &state, sizeof(state)), -EIO);
 	cr_expect_eq(state.data_fd, -1);
 	cr_expect_eq(fake->vdev.last_state, VFIO_DEVICE_STATE_ERROR);
@@ -191,9 +190,103 @@ Test(migration, a_failed_arc_asks_where_the_device_is_and_error_is_left_by_reset
 	cr_expect_str_eq(fake->log, "set(1)", "a kernel device would make the host warn");
 
 	cr_expect_eq(vfio_device_ioctl(&fake->vdev, VFIO_DEVICE_RESET, NULL), 0);
+	fake->state = VFIO_DEVICE_STATE_RUNNING;
 	state.device_state = VFIO_DEVICE_STATE_STOP;
 	cr_expect_eq(call(fake, SET | 2, &state, sizeof(state)), 0);
 	fake_device_done(fake);
+}
+
+Test(migration, the_device_is_asked_whether_it_is_in_error)
+{
+	struct fake_device *fake = device(true, false, 1);
+	struct vfio_device_feature_mig_state state = {.device_state = VFIO_DEVICE_STATE_STOP};
+
+	/* By itself, of which the core does not know. */
+	fake->state = VFIO_DEVICE_STATE_ERROR;
+	cr_expect_eq(call(fake, SET | 2, &state, sizeof(state)), -EINVAL);
+	cr_expect_eq(state.data_fd, -1);
+	cr_expect_eq(fake->vdev.last_state, VFIO_DEVICE_STATE_ERROR);
+	cr_expect_str_empty(fake->log, "a device in ERROR is never told to go anywhere");
+
+	/* And out of it by an FLR of the guest, of which it does not know either. */
+	fake->state = VFIO_DEVICE_STATE_RUNNING;
+	cr_expect_eq(call(fake, SET | 2, &state, sizeof(state)), 0);
+	cr_expect_str_eq(fake->log, "set(1)");
+
+	fake->get_state = -EIO;
+	cr_expect_eq(call(fake, SET | 2, &state, sizeof(state)), -EIO);
+	cr_expect_str_eq(fake->log, "set(1)", "whose state is not known is left alone");
+	fake_device_done(fake);
+}
+
+static ssize_t session_read(struct vfio_device *vdev, int data_fd, void *buffer, size_t count)
+{
+	(void)buffer;
+	fake_say((struct fake_device *)vdev, "read(%d,%zu)", data_fd, count);
+	return -ENOMSG;
+}
+
+static ssize_t session_write(struct vfio_device *vdev, int data_fd, const void *buffer,
+			     size_t count)
+{
+	(void)buffer;
+	fake_say((struct fake_device *)vdev, "write(%d,%zu)", data_fd, count);
+	return (ssize_t)count;
+}
+
+Test(migration, data_go_by_the_descriptor_or_by_the_providers_ops)
+{
+	struct fake_device *fake = device(true, false, 1), *without = device(false, false, 0);
+	char text[8] = "";
+	int ends[2];
+
+	cr_assert_eq(pipe(ends), 0);
+	cr_expect_eq(vfio_device_mig_write(&fake->vdev, ends[1], "state", 5), 5);
+	cr_expect_eq(vfio_device_mig_read(&fake->vdev, ends[0], text, sizeof(text)), 5);
+	cr_expect_str_eq(text, "state");
+	cr_expect_eq(vfio_device_mig_write(&fake->vdev, ends[0], "state", 5), -EBADF);
+	cr_expect_eq(vfio_device_mig_read(&fake->vdev, ends[1], text, 1), -EBADF);
+	close(ends[0]);
+	close(ends[1]);
+
+	fake->mig_ops.migration_read = session_read;
+	fake->mig_ops.migration_write = session_write;
+	cr_expect_eq(vfio_device_mig_read(&fake->vdev, 44, text, 8), -ENOMSG);
+	cr_expect_eq(vfio_device_mig_write(&fake->vdev, 45, text, 8), 8);
+	cr_expect_str_eq(fake->log, "read(44,8) write(45,8)");
+
+	cr_expect_eq(vfio_device_mig_read(&without->vdev, 0, text, 1), -ENOTTY);
+	cr_expect_eq(vfio_device_mig_write(&without->vdev, 0, text, 1), -ENOTTY);
+	vfio_device_close(&fake->vdev);
+	cr_expect_eq(vfio_device_mig_read(&fake->vdev, 44, text, 8), -EINVAL);
+	cr_expect_eq(vfio_device_mig_write(&fake->vdev, 44, text, 8), -EINVAL);
+	fake_device_done(fake);
+	fake_device_done(without);
+}
+
+Test(migration, precopy_info_is_checked_as_in_the_kernel)
+{
+	struct fake_device *fake = device(true, false, 5), *plain = device(true, false, 1),
+			   *without = device(false, false, 0);
+	struct vfio_precopy_info info = {.argsz = sizeof(info) - 1, .flags = 0xffff};
+
+	cr_expect_eq(vfio_device_mig_precopy_info(&without->vdev, 3, &info), -ENOTTY);
+	cr_expect_eq(vfio_device_mig_precopy_info(&plain->vdev, 3, &info), -ENOTTY);
+	cr_expect_eq(vfio_device_mig_precopy_info(&fake->vdev, 3, NULL), -EFAULT);
+	cr_expect_eq(vfio_device_mig_precopy_info(&fake->vdev, 3, &info), -EINVAL);
+	cr_expect_str_empty(fake->log);
+	info.argsz = sizeof(info);
+	cr_expect_eq(vfio_device_mig_precopy_info(&fake->vdev, 3, &info), 0);
+	cr_expect_str_eq(fake->log, "precopy_info(3)");
+	cr_expect_eq(info.initial_bytes, 77);
+	cr_expect_eq(info.flags, 0);
+	fake->precopy_info = -EINVAL;
+	cr_expect_eq(vfio_device_mig_precopy_info(&fake->vdev, 3, &info), -EINVAL);
+	vfio_device_close(&fake->vdev);
+	cr_expect_eq(vfio_device_mig_precopy_info(&fake->vdev, 3, &info), -EINVAL);
+	fake_device_done(fake);
+	fake_device_done(plain);
+	fake_device_done(without);
 }
 
 Test(migration, precopy_info_v2_needs_pre_copy_and_ends_with_the_close)

@@ -71,10 +71,29 @@ static int migration_get_data_size(struct vfio_device *vdev, uint64_t *stop_copy
 	return rc;
 }
 
+/* The session is a file of the kernel, which read(2) and write(2) do too. */
+static int migration_get_precopy_info(struct vfio_device *vdev, int data_fd,
+				      struct vfio_precopy_info *info)
+{
+	const struct kernel_calls *calls = kernel_device(vdev)->calls;
+	struct vfio_precopy_info reply = {.argsz = sizeof(reply)};
+	const int rc = calls->ioctl(calls->ctx, data_fd, VFIO_MIG_GET_PRECOPY_INFO, &reply);
+
+	if (rc)
+		return rc;
+	info->initial_bytes = reply.initial_bytes;
+	info->dirty_bytes = reply.dirty_bytes;
+	/* Of no meaning before feature 12 (vfio_check_precopy_ioctl() of the kernel). */
+	if (vdev->precopy_info_v2)
+		info->flags = reply.flags;
+	return 0;
+}
+
 static const struct vfio_migration_ops migration_ops = {
 	.migration_set_state = migration_set_state,
 	.migration_get_state = migration_get_state,
 	.migration_get_data_size = migration_get_data_size,
+	.migration_get_precopy_info = migration_get_precopy_info,
 };
 
 /* ---- DMA logging ------------------------------------------------------------------------------ */
