@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two locks. `change` makes changes one after another and is held while mirrors are told. `lock`
- * guards the list of areas and their pin counts, and is held only to look something up: copies and
- * requests hold a pin of their area in its place, which any thread may give back.
+ * Spaces, their areas, and the mirrors that are told of them. See dma_space.h for the locks.
  *
  * An area that leaves takes these steps: leaving (no new pin), no pin left, gone from every mirror,
  * gone from the list. One that comes is in the list only when every mirror has it.
@@ -14,39 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IOVA_ALIGN   4096
-#define MAX_MIRRORS  256
-#define RANGES_TRIES 8
-#define MIRROR_WORDS (MAX_MIRRORS / 64)
+#include "vmm/base/dma_space.h"
 
-struct area {
-	struct ioas_area a;
-	uint64_t last; /* inclusive */
-	unsigned pins;
-	bool leaving;
-	uint64_t refused[MIRROR_WORDS]; /* mirrors, by slot, that did not take this peer area */
-	int refusal;                    /* what the last of them said */
-};
+#define IOVA_ALIGN   4096
+#define RANGES_TRIES 8
 
 struct mirror {
 	struct mirror *next;
 	const struct ioas_mirror_ops *ops;
 	void *ctx;
 	unsigned slot;
-};
-
-struct ioas {
-	struct iommufd_ctx *ictx;
-	struct ioas *next; /* in ictx */
-	uint32_t id;
-
-	pthread_mutex_t change; /* mirrors; areas come and go */
-	struct mirror *mirrors; /* in the order in which they joined */
-
-	pthread_mutex_t lock;
-	pthread_cond_t unpinned; /* the last pin of a leaving area went */
-	struct area **areas;     /* sorted */
-	size_t count, room;
 };
 
 struct iommufd_ctx {
@@ -142,7 +117,7 @@ static size_t area_search(const struct ioas *ioas, uint64_t iova)
 }
 
 /* The area that holds @iova, or NULL. */
-static struct area *area_at(const struct ioas *ioas, uint64_t iova)
+struct area *ioas_area_at(const struct ioas *ioas, uint64_t iova)
 {
 	size_t at = area_search(ioas, iova);
 
@@ -288,7 +263,7 @@ int ioas_unmap(struct ioas *ioas, uint64_t iova, uint64_t length)
 	int ret = -ENOENT;
 
 	pthread_mutex_lock(&ioas->change);
-	area = area_at(ioas, iova);
+	area = ioas_area_at(ioas, iova);
 	if (area && area->a.iova == iova && area->a.length == length) {
 		area_leave(ioas, area);
 		ret = 0;
@@ -304,7 +279,7 @@ int ioas_peer_state(struct ioas *ioas, uint64_t iova, unsigned *holders, int *re
 	*holders = 0;
 	*refusal = 0;
 	pthread_mutex_lock(&ioas->change);
-	area = area_at(ioas, iova);
+	area = ioas_area_at(ioas, iova);
 	for (struct mirror *m = ioas->mirrors; area && m; m = m->next) {
 		if (area->refused[m->slot / 64] >> m->slot % 64 & 1)
 			*refusal = area->refusal;
@@ -513,105 +488,4 @@ int ioas_iova_ranges(struct ioas *ioas, struct iova_range *ranges, size_t *count
 	}
 	free(all.ranges);
 	return ret;
-}
-
-/* ---- access ---------------------------------------------------------------------------------- */
-
-/*
- * Pin what holds @iova, for access with @right. *@length is cut to the end of the area. Returns its
- * address, or NULL with *@error.
- */
-static void *pin(struct ioas *ioas, uint64_t iova, size_t *length, uint32_t right,
-		 struct area **out, int *error)
-{
-	struct area *area;
-	void *hva = NULL;
-
-	pthread_mutex_lock(&ioas->lock);
-	area = area_at(ioas, iova);
-	if (!area || area->leaving || area->a.peer || !area->a.hva) {
-		*error = -ENOENT;
-	} else if (!(area->a.rights & right)) {
-		*error = -EPERM;
-	} else {
-		uint64_t offset = iova - area->a.iova;
-
-		area->pins++;
-		hva = (char *)area->a.hva + offset;
-		if (*length > area->a.length - offset)
-			*length = area->a.length - offset;
-		*out = area;
-	}
-	pthread_mutex_unlock(&ioas->lock);
-	return hva;
-}
-
-static void unpin_locked(struct ioas *ioas, struct area *area)
-{
-	if (--area->pins == 0 && area->leaving)
-		pthread_cond_broadcast(&ioas->unpinned);
-}
-
-static int copy(struct ioas *ioas, uint64_t iova, void *buffer, size_t length, uint32_t right)
-{
-	char *bytes = buffer;
-
-	while (length) {
-		struct area *area;
-		size_t n = length;
-		int error;
-		void *hva = pin(ioas, iova, &n, right, &area, &error);
-
-		if (!hva)
-			return error;
-		if (right == IOAS_READ)
-			memcpy(bytes, hva, n);
-		else
-			memcpy(hva, bytes, n);
-		pthread_mutex_lock(&ioas->lock);
-		unpin_locked(ioas, area);
-		pthread_mutex_unlock(&ioas->lock);
-		bytes += n;
-		length -= n;
-		iova += n;
-		if (length && iova == 0)
-			return -ENOENT; /* past the end of the space */
-	}
-	return 0;
-}
-
-int ioas_read(struct ioas *ioas, uint64_t iova, void *buffer, size_t length)
-{
-	return copy(ioas, iova, buffer, length, IOAS_READ);
-}
-
-int ioas_write(struct ioas *ioas, uint64_t iova, const void *buffer, size_t length)
-{
-	return copy(ioas, iova, (void *)(uintptr_t)buffer, length, IOAS_WRITE);
-}
-
-void *ioas_pin(struct ioas *ioas, uint64_t iova, size_t *length, bool write)
-{
-	struct area *area;
-	void *hva = NULL;
-	int error;
-
-	if (*length)
-		hva = pin(ioas, iova, length, write ? IOAS_WRITE : IOAS_READ, &area, &error);
-	if (!hva)
-		*length = 0;
-	return hva;
-}
-
-void ioas_unpin(struct ioas *ioas, uint64_t iova, size_t length, bool write)
-{
-	struct area *area;
-
-	(void)length;
-	(void)write;
-	pthread_mutex_lock(&ioas->lock);
-	area = area_at(ioas, iova);
-	if (area && area->pins)
-		unpin_locked(ioas, area);
-	pthread_mutex_unlock(&ioas->lock);
 }
