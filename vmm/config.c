@@ -38,6 +38,11 @@ void vm_config_destroy(struct vm_config *config)
 		free((char *)config->vfio[i].name);
 		free((char *)config->vfio[i].id);
 		free((char *)config->vfio[i].rom_file);
+		for (unsigned k = 0; k < config->vfio[i].key_count; k++) {
+			free(config->vfio[i].keys[k].name);
+			free(config->vfio[i].keys[k].value);
+		}
+		free(config->vfio[i].keys);
 	}
 	free(config->initrds);
 	free(config->disks);

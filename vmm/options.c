@@ -22,6 +22,9 @@ struct keys {
 	char *rest;           /* writable copy, consumed */
 	char *value;          /* of the key just found; NULL: none */
 	bool first;
+	/* Takes a key that is not allowed: 0, -errno after a message, > 0 when it is none of its. */
+	int (*unknown)(void *ctx, const char *part);
+	void *ctx;
 };
 
 /* The next key's index in @allowed, 0 for a bare first part, -1 at the end, -EINVAL after a message. */
@@ -41,6 +44,12 @@ static int next_key(struct keys *keys)
 	if (first) {
 		keys->value = part;
 		return 0;
+	}
+	if (keys->unknown != NULL) {
+		int r = keys->unknown(keys->ctx, part);
+
+		if (r <= 0)
+			return r < 0 ? r : next_key(keys);
 	}
 	for (unsigned i = 0; keys->allowed[i] != NULL; i++) {
 		strncat(list, i > 0 ? ", " : "", sizeof(list) - strlen(list) - 1);
@@ -370,6 +379,25 @@ static int take_rom(const struct keys *keys, struct vfio_config *vfio)
 	return take_text(keys, "rom", (char **)&vfio->rom_file);
 }
 
+/* Behind "user:/path": a key of the provider's own. */
+static int take_provider_key(void *ctx, const char *part)
+{
+	struct vfio_config *vfio = ctx;
+	const char *equal = strchr(part, '=');
+	struct vfio_key *more;
+
+	if (vfio->name == NULL || vfio_provider_by_prefix(vfio->name) == NULL)
+		return 1;
+	more = grow(vfio->keys, vfio->key_count, sizeof(*more));
+	if (more == NULL)
+		return -ENOMEM;
+	vfio->keys = more;
+	more = &vfio->keys[vfio->key_count++];
+	more->name = equal == NULL ? strdup(part) : strndup(part, (size_t)(equal - part));
+	more->value = equal == NULL ? NULL : strdup(equal + 1);
+	return more->name == NULL || (equal != NULL && more->value == NULL) ? -ENOMEM : 0;
+}
+
 static int parse_vfio(struct keys *keys, struct vm_config *config)
 {
 	enum { DEVICE, ID, ADDR, TOKEN, P2P, ROM, VENDOR, DEVICE_ID, SUB_VENDOR, SUB_ID, ON_ERROR };
@@ -402,6 +430,8 @@ static int parse_vfio(struct keys *keys, struct vm_config *config)
 		.subsystem_id = -1,
 	};
 	keys->allowed = allowed;
+	keys->unknown = take_provider_key;
+	keys->ctx = vfio;
 	while (r == 0 && (key = next_key(keys)) != -1) {
 		switch (key) {
 		case DEVICE:

@@ -64,6 +64,7 @@ int passthrough_find(const struct vm_config *config, struct loop *loop, struct i
 {
 	struct passthrough *pass;
 	struct vfio_provider_env env = {.loop = loop, .ictx = ictx};
+	bool needs_iommufd = false;
 	int r = 0;
 
 	*out = NULL;
@@ -80,8 +81,10 @@ int passthrough_find(const struct vm_config *config, struct loop *loop, struct i
 		device->pass = pass;
 		device->config = &config->vfio[i];
 		r = find_provider(device);
+		if (r == 0)
+			needs_iommufd |= device->provider->needs_iommufd;
 	}
-	if (r == 0)
+	if (r == 0 && needs_iommufd)
 		r = kernel_iommufd_create(ictx, config->iommufd, NULL, &pass->iommufd);
 	env.sets = &pass->sets;
 	env.iommufd = pass->iommufd;

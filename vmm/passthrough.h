@@ -20,8 +20,8 @@ struct pci_range;
 struct vm_config;
 
 /*
- * Find every device of the configuration (nothing is opened yet but /dev/iommu). One message on
- * failure. Without devices *@out is NULL, which all functions here take.
+ * Find every device of the configuration (nothing is opened yet but /dev/iommu, when a device needs
+ * it). One message on failure. Without devices *@out is NULL, which all functions here take.
  */
 int passthrough_find(const struct vm_config *config, struct loop *loop, struct iommufd_ctx *ictx,
 		     struct passthrough **out);

@@ -16,11 +16,17 @@ struct loop;
 struct vfio_device;
 struct vfio_device_sets;
 
+/* A key=value of the user that only the device's provider knows. */
+struct vfio_key {
+	char *name;
+	char *value; /* NULL: a key alone */
+};
+
 /* One --vfio option, as plain data. Strings belong to the vm_config. */
 struct vfio_config {
-	const char
-		*name; /* BDF with or without domain, sysfs path, /dev/vfio/devices/vfioN, "fd=N" */
-	int fd;        /* of fd=N, else -1; ownership passes to the provider */
+	/* BDF with or without domain, sysfs path, /dev/vfio/devices/vfioN, "fd=N", "PREFIX:..." */
+	const char *name;
+	int fd;            /* of fd=N, else -1; ownership passes to the provider */
 	const char *id;    /* user's id; NULL: derived from the name */
 	int slot;          /* addr=: guest slot (root port device number), -1: first free */
 	unsigned function; /* addr=SLOT.FUNCTION: of a package of several functions in one slot */
@@ -35,6 +41,9 @@ struct vfio_config {
 	uint32_t
 		unplug_timeout_s; /* after a REQ: take the device although the guest did not answer */
 	bool migratable; /* of the VM: dirty tracking and IOMMU page size, fixed at launch */
+	struct vfio_key
+		*keys; /* of the provider's own, as typed; only behind a name with a prefix */
+	unsigned key_count;
 };
 
 /* What a provider may use to make a device. */
@@ -49,6 +58,12 @@ struct vfio_provider_env {
 
 struct vfio_provider {
 	const char *name;
+	/*
+	 * Names that begin with it are this provider's ("user:"), and keys that sluice does not know are
+	 * handed to it with them; create() refuses those that it does not know either. NULL: none.
+	 */
+	const char *prefix;
+	bool needs_iommufd; /* env->iommufd must be there */
 	/* Does this provider take @config->name? positive yes, 0 no, -errno malformed (message said). */
 	int (*match)(const struct vfio_config *config);
 	/*
@@ -64,7 +79,10 @@ struct vfio_provider {
 	int (*reserved)(struct vfio_device *vdev, struct iova_range *ranges, size_t *count);
 };
 
-/* All providers, NULL-terminated (providers.c). */
+/* All providers, NULL-terminated (providers.c); those with a prefix come first. */
 extern const struct vfio_provider *const vfio_providers[];
+
+/* The provider by whose prefix @name begins, or NULL. */
+const struct vfio_provider *vfio_provider_by_prefix(const char *name);
 
 #endif

@@ -3,6 +3,7 @@
 #include "devices/vfio/provider.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "devices/vfio/providers/kernel/provider.h"
 
@@ -10,3 +11,14 @@ const struct vfio_provider *const vfio_providers[] = {
 	&vfio_kernel_provider,
 	NULL,
 };
+
+const struct vfio_provider *vfio_provider_by_prefix(const char *name)
+{
+	for (unsigned i = 0; vfio_providers[i]; i++) {
+		const char *prefix = vfio_providers[i]->prefix;
+
+		if (prefix && !strncmp(name, prefix, strlen(prefix)))
+			return vfio_providers[i];
+	}
+	return NULL;
+}

@@ -367,6 +367,7 @@ free_kd:
 
 const struct vfio_provider vfio_kernel_provider = {
 	.name = "kernel",
+	.needs_iommufd = true,
 	.match = match,
 	.create = create,
 	.reserved = kernel_reserved,
