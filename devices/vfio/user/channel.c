@@ -178,26 +178,26 @@ static int poll_fd(int fd, short events, uint64_t deadline)
 /* Commands wait for their turn, replies go to their calls. Under the lock. */
 static int deliver(struct vfio_user_channel *channel, struct vfio_user_packet *packet)
 {
-	const struct vfio_user_header *header = &packet->header;
+	const struct vfio_user_header header = packet->header;
 	struct call *call = channel->calls;
 
 	packet->next = NULL;
-	if ((header->flags & VFIO_USER_FLAGS_TYPE) == VFIO_USER_FLAGS_COMMAND) {
+	if ((header.flags & VFIO_USER_FLAGS_TYPE) == VFIO_USER_FLAGS_COMMAND) {
 		channel->queued_bytes += sizeof(*packet) + packet->size;
 		channel->queued_fds += packet->fd_count;
 		*channel->queue_tail = packet;
 		channel->queue_tail = &packet->next;
 		return 0;
 	}
-	while (call && (call->id != header->msg_id || call->reply))
+	while (call && (call->id != header.msg_id || call->reply))
 		call = call->next;
-	if (call && call->command == header->command) {
+	if (call && call->command == header.command) {
 		call->reply = packet;
 		return 0;
 	}
 	vfio_user_packet_free(packet);
-	if (!call && channel->abandoned[header->msg_id / 64] & 1ull << header->msg_id % 64) {
-		channel->abandoned[header->msg_id / 64] &= ~(1ull << header->msg_id % 64);
+	if (!call && channel->abandoned[header.msg_id / 64] & 1ull << header.msg_id % 64) {
+		channel->abandoned[header.msg_id / 64] &= ~(1ull << header.msg_id % 64);
 		channel->abandoned_count--;
 		return 0;
 	}
