@@ -88,11 +88,35 @@ static bool has_first_function(const struct vm_config *config, int slot)
 	return false;
 }
 
+/* By the name alone: whether there is such a device is seen when it is opened. */
+static int check_vfio_name(const struct vm_config *config, const struct vfio_config *vfio)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && vfio_providers[i] != NULL; i++)
+		r = vfio_providers[i]->match(vfio);
+	if (r == 0)
+		log_error("--vfio %s: no such kind of device is known", vfio->name);
+	if (r <= 0)
+		return -EINVAL;
+	/* Who hands a node over does so for a process that may not open /dev/iommu either. */
+	if (vfio->fd >= 0 && config->iommufd < 0) {
+		log_error("--vfio %s: a passed descriptor needs --iommufd fd=N as well, an open "
+			  "descriptor of /dev/iommu",
+			  vfio->name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int check_vfio(const struct vm_config *config)
 {
 	for (unsigned i = 0; i < config->vfio_count; i++) {
 		const struct vfio_config *a = &config->vfio[i];
+		int r = check_vfio_name(config, a);
 
+		if (r < 0)
+			return r;
 		for (unsigned j = 0; j < i; j++) {
 			const struct vfio_config *b = &config->vfio[j];
 

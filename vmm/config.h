@@ -71,8 +71,9 @@ int vm_config_init(struct vm_config *config);
 void vm_config_destroy(struct vm_config *config);
 
 /*
- * What can only be judged as a whole: a kernel is given, no vfio device or disk is named twice, ids
- * are unique, memory suits the page size. -EINVAL with one message naming the option.
+ * What can only be judged as a whole: a kernel is given, no vfio device or disk is named twice, names
+ * of devices are well formed, ids are unique, memory suits the page size, passed descriptors come with
+ * --iommufd. -EINVAL with one message naming the option.
  */
 int vm_config_check(const struct vm_config *config);
 

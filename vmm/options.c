@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * Two levels: getopt_long() finds the options, getsubopt() the keys inside a value. The first key of
- * an option may be left out: a first part that is no known key is its value.
- */
+/* Two levels: getopt_long() finds the options, option_keys.c the keys inside a value. */
 #include "vmm/options.h"
 
 #include <errno.h>
@@ -12,163 +9,9 @@
 #include <string.h>
 
 #include "vmm/base/log.h"
+#include "vmm/base/text.h"
 #include "vmm/config.h"
-
-/* One option's value on its way through getsubopt(). */
-struct keys {
-	const char *option;   /* "--disk" */
-	const char *shown;    /* the whole value, for messages */
-	char *const *allowed; /* NULL-terminated */
-	char *rest;           /* writable copy, consumed */
-	char *value;          /* of the key just found; NULL: none */
-	bool first;
-	/* Takes a key that is not allowed: 0, -errno after a message, > 0 when it is none of its. */
-	int (*unknown)(void *ctx, const char *part);
-	void *ctx;
-};
-
-/* The next key's index in @allowed, 0 for a bare first part, -1 at the end, -EINVAL after a message. */
-static int next_key(struct keys *keys)
-{
-	bool first = keys->first;
-	char *part = keys->rest;
-	char list[256] = "";
-	int key;
-
-	if (*keys->rest == '\0')
-		return -1;
-	keys->first = false;
-	key = getsubopt(&keys->rest, keys->allowed, &keys->value);
-	if (key >= 0)
-		return key;
-	if (first) {
-		keys->value = part;
-		return 0;
-	}
-	if (keys->unknown != NULL) {
-		int r = keys->unknown(keys->ctx, part);
-
-		if (r <= 0)
-			return r < 0 ? r : next_key(keys);
-	}
-	for (unsigned i = 0; keys->allowed[i] != NULL; i++) {
-		strncat(list, i > 0 ? ", " : "", sizeof(list) - strlen(list) - 1);
-		strncat(list, keys->allowed[i], sizeof(list) - strlen(list) - 1);
-	}
-	log_error("%s %s: unknown key \"%s\"; allowed are %s", keys->option, keys->shown, part,
-		  list);
-	return -EINVAL;
-}
-
-static int bad_value(const struct keys *keys, const char *key, const char *allowed)
-{
-	log_error("%s %s: %s takes %s%s%s", keys->option, keys->shown, key, allowed,
-		  keys->value != NULL && *keys->value != '\0' ? ", not " : "",
-		  keys->value != NULL ? keys->value : "");
-	return -EINVAL;
-}
-
-/* A switch: no value or "on" is true. */
-static int take_switch(const struct keys *keys, const char *key, bool *out)
-{
-	if (keys->value == NULL || strcmp(keys->value, "on") == 0)
-		*out = true;
-	else if (strcmp(keys->value, "off") == 0)
-		*out = false;
-	else
-		return bad_value(keys, key, "on or off");
-	return 0;
-}
-
-/* A text that must not be empty; replaces *@out. */
-static int take_text(const struct keys *keys, const char *key, char **out)
-{
-	char *copy;
-
-	if (keys->value == NULL || *keys->value == '\0')
-		return bad_value(keys, key, "a value");
-	copy = strdup(keys->value);
-	if (copy == NULL)
-		return -ENOMEM;
-	free(*out);
-	*out = copy;
-	return 0;
-}
-
-/* A number in @base up to @max; nothing may follow it. */
-static bool parse_number(const char *text, int base, uint64_t max, uint64_t *out)
-{
-	unsigned long long n;
-	char *end;
-
-	/* strtoull() would take blanks and signs. */
-	if (text == NULL || strchr("0123456789abcdefABCDEF", *text) == NULL || *text == '\0')
-		return false;
-	errno = 0;
-	n = strtoull(text, &end, base);
-	if (errno != 0 || *end != '\0' || end == text || n > max)
-		return false;
-	*out = n;
-	return true;
-}
-
-/* 512M, 4G, 65536: bytes, by powers of 1024. */
-static bool parse_size(const char *text, uint64_t *out)
-{
-	static const char units[] = "kmgt";
-	unsigned long long n;
-	unsigned shift = 0;
-	char *end;
-
-	if (text == NULL || *text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (errno != 0)
-		return false;
-	if (*end != '\0') {
-		const char *unit = strchr(units, *end | 0x20);
-
-		if (unit == NULL || end[1] != '\0')
-			return false;
-		shift = 10 * (unsigned)(unit - units + 1);
-	}
-	if (n > UINT64_MAX >> shift)
-		return false;
-	*out = (uint64_t)n << shift;
-	return true;
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Pairs of hexadecimal digits; @layout has 'x' for each digit and the separators elsewhere. */
-static bool parse_bytes(const char *text, const char *layout, uint8_t *out)
-{
-	unsigned digits = 0;
-
-	if (text == NULL || strlen(text) != strlen(layout))
-		return false;
-	for (; *layout != '\0'; layout++, text++) {
-		int digit = hex_digit(*text);
-
-		if (*layout != 'x') {
-			if (*text != *layout)
-				return false;
-			continue;
-		}
-		if (digit < 0)
-			return false;
-		out[digits / 2] = (uint8_t)(digits % 2 ? out[digits / 2] | digit : digit << 4);
-		digits++;
-	}
-	return true;
-}
+#include "vmm/option_keys.h"
 
 /* Make room for one more in an array of @count elements. NULL: no memory. */
 static void *grow(void *array, unsigned count, size_t size)
@@ -191,26 +34,26 @@ static int add_initrd(struct vm_config *config, const char *path)
 	return 0;
 }
 
-static int parse_memory(struct keys *keys, struct vm_config *config)
+static int parse_memory(struct option_keys *keys, struct vm_config *config)
 {
 	static char *const allowed[] = {(char *)"size", (char *)"hugepages", (char *)"prefault",
 					NULL};
 	int key, r = 0;
 
 	keys->allowed = allowed;
-	while (r == 0 && (key = next_key(keys)) != -1) {
+	while (r == 0 && (key = keys_next(keys)) != -1) {
 		switch (key) {
 		case 0:
-			if (!parse_size(keys->value, &config->memory))
-				r = bad_value(keys, "size", "a number with K, M, G or T");
+			if (!text_size(keys->value, &config->memory))
+				r = keys_refuse(keys, "size", "a number with K, M, G or T");
 			break;
 		case 1:
-			if (!parse_size(keys->value, &config->huge_page) ||
+			if (!text_size(keys->value, &config->huge_page) ||
 			    (config->huge_page != 2ull << 20 && config->huge_page != 1ull << 30))
-				r = bad_value(keys, "hugepages", "2M or 1G");
+				r = keys_refuse(keys, "hugepages", "2M or 1G");
 			break;
 		case 2:
-			r = take_switch(keys, "prefault", &config->prefault);
+			r = keys_switch(keys, "prefault", &config->prefault);
 			break;
 		default:
 			return key;
@@ -219,7 +62,7 @@ static int parse_memory(struct keys *keys, struct vm_config *config)
 	return r;
 }
 
-static int parse_disk(struct keys *keys, struct vm_config *config)
+static int parse_disk(struct option_keys *keys, struct vm_config *config)
 {
 	static char *const allowed[] = {(char *)"path", (char *)"readonly", NULL};
 	struct vm_disk *more = grow(config->disks, config->disk_count, sizeof(*more));
@@ -232,13 +75,13 @@ static int parse_disk(struct keys *keys, struct vm_config *config)
 	disk = &more[config->disk_count++];
 	*disk = (struct vm_disk){0};
 	keys->allowed = allowed;
-	while (r == 0 && (key = next_key(keys)) != -1) {
+	while (r == 0 && (key = keys_next(keys)) != -1) {
 		switch (key) {
 		case 0:
-			r = take_text(keys, "path", &disk->path);
+			r = keys_text(keys, "path", &disk->path);
 			break;
 		case 1:
-			r = take_switch(keys, "readonly", &disk->readonly);
+			r = keys_switch(keys, "readonly", &disk->readonly);
 			break;
 		default:
 			return key;
@@ -251,7 +94,7 @@ static int parse_disk(struct keys *keys, struct vm_config *config)
 	return r;
 }
 
-static int parse_net(struct keys *keys, struct vm_config *config)
+static int parse_net(struct option_keys *keys, struct vm_config *config)
 {
 	static char *const allowed[] = {(char *)"tap", (char *)"mac", NULL};
 	struct vm_net *more = grow(config->nets, config->net_count, sizeof(*more));
@@ -264,18 +107,18 @@ static int parse_net(struct keys *keys, struct vm_config *config)
 	net = &more[config->net_count++];
 	*net = (struct vm_net){0};
 	keys->allowed = allowed;
-	while (r == 0 && (key = next_key(keys)) != -1) {
+	while (r == 0 && (key = keys_next(keys)) != -1) {
 		switch (key) {
 		case 0:
-			r = take_text(keys, "tap", &net->tap);
+			r = keys_text(keys, "tap", &net->tap);
 			/* IFNAMSIZ, with the end of the string */
 			if (r == 0 && strlen(net->tap) > 15)
-				r = bad_value(keys, "tap", "an interface name of up to 15 bytes");
+				r = keys_refuse(keys, "tap", "an interface name of up to 15 bytes");
 			break;
 		case 1:
-			net->has_mac = parse_bytes(keys->value, "xx:xx:xx:xx:xx:xx", net->mac);
+			net->has_mac = text_bytes(keys->value, "xx:xx:xx:xx:xx:xx", net->mac);
 			if (!net->has_mac || (net->mac[0] & 1))
-				r = bad_value(keys, "mac", "six bytes of a unicast address");
+				r = keys_refuse(keys, "mac", "six bytes of a unicast address");
 			break;
 		default:
 			return key;
@@ -288,7 +131,7 @@ static int parse_net(struct keys *keys, struct vm_config *config)
 	return r;
 }
 
-static int parse_serial(struct keys *keys, struct vm_config *config)
+static int parse_serial(struct option_keys *keys, struct vm_config *config)
 {
 	const char *value = keys->rest;
 
@@ -311,195 +154,12 @@ static int parse_serial(struct keys *keys, struct vm_config *config)
 	return 0;
 }
 
-/* A guest slot, 1 to 1f, and a function in it: "5", "05", "05.0", "05.3". */
-static bool parse_slot(const char *text, struct vfio_config *vfio)
-{
-	char slot[3] = "";
-	uint64_t number;
-	const char *dot;
-
-	if (text == NULL)
-		return false;
-	dot = strchrnul(text, '.');
-	if (dot - text > 2)
-		return false;
-	memcpy(slot, text, (size_t)(dot - text));
-	if (!parse_number(slot, 16, 0x1f, &number) || number == 0)
-		return false;
-	vfio->slot = (int)number;
-	if (*dot == '\0')
-		return true;
-	if (dot[1] < '0' || dot[1] > '7' || dot[2] != '\0')
-		return false;
-	vfio->function = (unsigned)(dot[1] - '0');
-	return true;
-}
-
-static int take_id(const struct keys *keys, const char *key, int32_t *out)
-{
-	uint64_t number;
-
-	if (!parse_number(keys->value, 0, 0xffff, &number))
-		return bad_value(keys, key, "a number up to 0xffff");
-	*out = (int32_t)number;
-	return 0;
-}
-
-/* The first part of --vfio: a name, or fd=N which getsubopt() took for a key with a value. */
-static int take_vfio_name(const struct keys *keys, struct vfio_config *vfio)
-{
-	uint64_t fd;
-
-	if (vfio->name != NULL) {
-		log_error("--vfio %s: a second device; give each its own --vfio", keys->shown);
-		return -EINVAL;
-	}
-	if (keys->value == NULL || *keys->value == '\0')
-		return bad_value(keys, "the first key", "a device");
-	if (strncmp(keys->value, "fd=", 3) == 0) {
-		if (!parse_number(keys->value + 3, 10, INT32_MAX, &fd))
-			return bad_value(keys, "fd", "the number of an open descriptor");
-		vfio->fd = (int)fd;
-	}
-	vfio->name = strdup(keys->value);
-	return vfio->name == NULL ? -ENOMEM : 0;
-}
-
-static int take_rom(const struct keys *keys, struct vfio_config *vfio)
-{
-	if (keys->value == NULL || strcmp(keys->value, "on") == 0) {
-		vfio->rom = VFIO_ROM_ON;
-		return 0;
-	}
-	if (strcmp(keys->value, "off") == 0) {
-		vfio->rom = VFIO_ROM_OFF;
-		return 0;
-	}
-	vfio->rom = VFIO_ROM_FILE;
-	return take_text(keys, "rom", (char **)&vfio->rom_file);
-}
-
-/* Behind "user:/path": a key of the provider's own. */
-static int take_provider_key(void *ctx, const char *part)
-{
-	struct vfio_config *vfio = ctx;
-	const char *equal = strchr(part, '=');
-	struct vfio_key *more;
-
-	if (vfio->name == NULL || vfio_provider_by_prefix(vfio->name) == NULL)
-		return 1;
-	more = grow(vfio->keys, vfio->key_count, sizeof(*more));
-	if (more == NULL)
-		return -ENOMEM;
-	vfio->keys = more;
-	more = &vfio->keys[vfio->key_count++];
-	more->name = equal == NULL ? strdup(part) : strndup(part, (size_t)(equal - part));
-	more->value = equal == NULL ? NULL : strdup(equal + 1);
-	return more->name == NULL || (equal != NULL && more->value == NULL) ? -ENOMEM : 0;
-}
-
-static int parse_vfio(struct keys *keys, struct vm_config *config)
-{
-	enum { DEVICE, ID, ADDR, TOKEN, P2P, ROM, VENDOR, DEVICE_ID, SUB_VENDOR, SUB_ID, ON_ERROR };
-	static char *const allowed[] = {[DEVICE] = (char *)"device",
-					[ID] = (char *)"id",
-					[ADDR] = (char *)"addr",
-					[TOKEN] = (char *)"token",
-					[P2P] = (char *)"p2p",
-					[ROM] = (char *)"rom",
-					[VENDOR] = (char *)"vendor-id",
-					[DEVICE_ID] = (char *)"device-id",
-					[SUB_VENDOR] = (char *)"subsystem-vendor-id",
-					[SUB_ID] = (char *)"subsystem-id",
-					[ON_ERROR] = (char *)"on-error",
-					[ON_ERROR + 1] = NULL};
-	struct vfio_config *more = grow(config->vfio, config->vfio_count, sizeof(*more));
-	struct vfio_config *vfio;
-	int key, r = 0;
-
-	if (more == NULL)
-		return -ENOMEM;
-	config->vfio = more;
-	vfio = &more[config->vfio_count++];
-	*vfio = (struct vfio_config){
-		.fd = -1,
-		.slot = -1,
-		.vendor_id = -1,
-		.device_id = -1,
-		.subsystem_vendor_id = -1,
-		.subsystem_id = -1,
-	};
-	keys->allowed = allowed;
-	keys->unknown = take_provider_key;
-	keys->ctx = vfio;
-	while (r == 0 && (key = next_key(keys)) != -1) {
-		switch (key) {
-		case DEVICE:
-			r = take_vfio_name(keys, vfio);
-			break;
-		case ID:
-			r = take_text(keys, "id", (char **)&vfio->id);
-			break;
-		case ADDR:
-			if (!parse_slot(keys->value, vfio))
-				r = bad_value(keys, "addr", "a slot from 01 to 1f, and .FUNCTION");
-			break;
-		case TOKEN:
-			vfio->has_token = parse_bytes(
-				keys->value, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", vfio->token);
-			if (!vfio->has_token)
-				r = bad_value(keys, "token",
-					      "a UUID like 00112233-4455-6677-8899-aabbccddeeff");
-			break;
-		case P2P:
-			if (keys->value == NULL || strcmp(keys->value, "on") == 0)
-				vfio->p2p = VFIO_P2P_ON;
-			else if (strcmp(keys->value, "auto") == 0)
-				vfio->p2p = VFIO_P2P_AUTO;
-			else if (strcmp(keys->value, "off") == 0)
-				vfio->p2p = VFIO_P2P_OFF;
-			else
-				r = bad_value(keys, "p2p", "auto, on or off");
-			break;
-		case ROM:
-			r = take_rom(keys, vfio);
-			break;
-		case VENDOR:
-			r = take_id(keys, "vendor-id", &vfio->vendor_id);
-			break;
-		case DEVICE_ID:
-			r = take_id(keys, "device-id", &vfio->device_id);
-			break;
-		case SUB_VENDOR:
-			r = take_id(keys, "subsystem-vendor-id", &vfio->subsystem_vendor_id);
-			break;
-		case SUB_ID:
-			r = take_id(keys, "subsystem-id", &vfio->subsystem_id);
-			break;
-		case ON_ERROR:
-			vfio->stop_on_error =
-				keys->value != NULL && strcmp(keys->value, "stop") == 0;
-			if (!vfio->stop_on_error &&
-			    (keys->value == NULL || strcmp(keys->value, "report") != 0))
-				r = bad_value(keys, "on-error", "report or stop");
-			break;
-		default:
-			return key;
-		}
-	}
-	if (r == 0 && vfio->name == NULL) {
-		log_error("--vfio %s: the device is missing", keys->shown);
-		r = -EINVAL;
-	}
-	return r;
-}
-
-static int parse_iommufd(struct keys *keys, struct vm_config *config)
+static int parse_iommufd(struct option_keys *keys, struct vm_config *config)
 {
 	uint64_t fd;
 
 	if (strncmp(keys->rest, "fd=", 3) != 0 ||
-	    !parse_number(keys->rest + 3, 10, INT32_MAX, &fd)) {
+	    !text_number(keys->rest + 3, 10, INT32_MAX, &fd)) {
 		log_error("--iommufd %s: it takes fd=N, an open descriptor of /dev/iommu",
 			  keys->rest);
 		return -EINVAL;
@@ -508,7 +168,7 @@ static int parse_iommufd(struct keys *keys, struct vm_config *config)
 	return 0;
 }
 
-static int parse_on_reset(struct keys *keys, struct vm_config *config)
+static int parse_on_reset(struct option_keys *keys, struct vm_config *config)
 {
 	if (strcmp(keys->rest, "exit") == 0) {
 		config->on_reset = VM_ON_RESET_EXIT;
@@ -537,7 +197,7 @@ static int parse_count(const char *option, const char *value, uint64_t max, cons
 {
 	uint64_t number;
 
-	if (!parse_number(value, 10, max, &number)) {
+	if (!text_number(value, 10, max, &number)) {
 		log_error("%s %s: it takes %s", option, value, what);
 		return -EINVAL;
 	}
@@ -584,7 +244,7 @@ static const struct option long_options[] = {
 };
 
 /* Options whose value has keys, in the order of their numbers. */
-static int (*const with_keys[])(struct keys *keys, struct vm_config *config) = {
+static int (*const with_keys[])(struct option_keys *keys, struct vm_config *config) = {
 	parse_memory, parse_disk,    parse_net,      parse_serial,
 	parse_vfio,   parse_iommufd, parse_on_reset,
 };
@@ -593,7 +253,7 @@ static int parse_keys(int option, const char *name, const char *value, struct vm
 {
 	char *copy = strdup(value);
 	char label[32];
-	struct keys keys = {.option = label, .shown = value, .rest = copy, .first = true};
+	struct option_keys keys = {.option = label, .shown = value, .rest = copy};
 	int r;
 
 	if (copy == NULL)
@@ -604,8 +264,19 @@ static int parse_keys(int option, const char *name, const char *value, struct vm
 	return r;
 }
 
+/* What may stand there more than once: lists, and switches. Two values for one thing are a slip. */
+static bool may_repeat(int option)
+{
+	return option == OPT_INITRD || option == OPT_DISK || option == OPT_NET ||
+	       option == OPT_VFIO || option == OPT_MIGRATABLE || option == 'v';
+}
+
 static int parse_option(int option, const char *name, const char *value, struct vm_config *config)
 {
+	if (value != NULL && *value == '\0' && option != OPT_CMDLINE) {
+		log_error("--%s: its value is empty; see sluice run --help", name);
+		return -EINVAL;
+	}
 	switch (option) {
 	case OPT_KERNEL:
 		return replace_text(&config->kernel, value);
@@ -635,6 +306,7 @@ static int parse_option(int option, const char *name, const char *value, struct 
 int options_parse_run(int argc, char **argv, struct vm_config *config)
 {
 	int option, index, r;
+	uint64_t seen = 0; /* by place in long_options */
 
 	optind = 0; /* start again, also after an earlier parse in this process */
 	opterr = 0;
@@ -642,10 +314,10 @@ int options_parse_run(int argc, char **argv, struct vm_config *config)
 		int at = optind == 0 ? 1 : optind;
 
 		index = 0;
-		option = getopt_long(argc, argv, ":v", long_options, &index);
+		option = getopt_long(argc, argv, ":vh", long_options, &index);
 		if (option == -1)
 			break;
-		if (option == OPT_HELP)
+		if (option == OPT_HELP || option == 'h')
 			return 1;
 		if (option == ':') {
 			log_error("%s needs a value; see sluice run --help", argv[optind - 1]);
@@ -655,6 +327,15 @@ int options_parse_run(int argc, char **argv, struct vm_config *config)
 			log_error("unknown option %s; see sluice run --help",
 				  at < argc ? argv[at] : "");
 			return -EINVAL;
+		}
+		if (!may_repeat(option)) {
+			if (seen >> index & 1) {
+				log_error("--%s %s: given twice, and there can be one; leave one "
+					  "out",
+					  long_options[index].name, optarg);
+				return -EINVAL;
+			}
+			seen |= 1ull << index;
 		}
 		r = parse_option(option, long_options[index].name, optarg, config);
 		if (r == -ENOMEM)

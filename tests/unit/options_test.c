@@ -127,10 +127,11 @@ Test(options, every_form_of_a_device_name_is_taken)
 	char line[128];
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		snprintf(line, sizeof(line), "--kernel k --vfio %s,id=x", names[i]);
+		snprintf(line, sizeof(line), "--kernel k --iommufd fd=8 --vfio %s,id=x", names[i]);
 		cr_assert_eq(parse(line), 0, "%s", message);
 		cr_assert_str_eq(config.vfio[0].name, names[i]);
-		snprintf(line, sizeof(line), "--kernel k --vfio device=%s", names[i]);
+		snprintf(line, sizeof(line), "--kernel k --iommufd fd=8 --vfio device=%s",
+			 names[i]);
 		cr_assert_eq(parse(line), 0, "%s", message);
 		cr_assert_str_eq(config.vfio[0].name, names[i]);
 	}
@@ -156,18 +157,6 @@ Test(options, every_key_of_vfio)
 	cr_assert_eq(config.vfio[0].slot, 0x1f);
 }
 
-Test(options, later_values_replace_earlier_ones)
-{
-	cr_assert_eq(parse("--kernel a --kernel b --memory 1G,prefault --memory size=64M "
-			   "--serial file=x --serial none --cpus 2 --cpus 3"),
-		     0);
-	cr_assert_str_eq(config.kernel, "b");
-	cr_assert_eq(config.memory, 64ull << 20);
-	cr_assert_eq(config.serial, VM_SERIAL_NONE);
-	cr_assert_null(config.serial_path);
-	cr_assert_eq(config.cpus, 3);
-}
-
 Test(options, sizes)
 {
 	static const struct {
@@ -186,10 +175,21 @@ Test(options, sizes)
 	}
 }
 
+Test(options, lists_and_switches_may_be_repeated)
+{
+	cr_assert_eq(parse("--kernel k --initrd a --initrd a --disk a --disk b --net t0 --net t1 "
+			   "--vfio 01:00.0 --vfio 02:00.0 --migratable --migratable -v -v -v"),
+		     0, "%s", message);
+	cr_assert_eq(config.initrd_count, 2);
+	cr_assert_eq(config.verbosity, 3);
+	cr_assert_eq(parse("--kernel k --cmdline="), 0, "%s", message);
+}
+
 Test(options, help_is_asked_for)
 {
 	cr_assert_eq(parse("--help"), 1);
 	cr_assert_eq(parse("--kernel k --help --nonsense"), 1);
+	cr_assert_eq(parse("-h"), 1);
 }
 
 /* What is refused, and what the message must name. */
@@ -199,6 +199,22 @@ static const struct {
 } refused[] = {
 	{"", "--kernel"},
 	{"--kernel", "--kernel needs a value"},
+	{"--kernel k --kernel l", "--kernel l: given twice"},
+	{"--kernel k --kernel=k", "--kernel k: given twice"},
+	{"--kernel k --kern l", "--kernel l: given twice"},
+	{"--kernel=", "--kernel: its value is empty"},
+	{"--kernel k --initrd=", "--initrd: its value is empty"},
+	{"--kernel k --log-file=", "--log-file: its value is empty"},
+	{"--kernel k --log-file a --log-file b", "--log-file b: given twice"},
+	{"--kernel k --cmdline a --cmdline=", "--cmdline : given twice"},
+	{"--kernel k --cpus 1 --cpus 2", "--cpus 2: given twice"},
+	{"--kernel k --memory 1G --memory 64M", "--memory 64M: given twice"},
+	{"--kernel k --memory=", "--memory: its value is empty"},
+	{"--kernel k --memory 1G,size=2G", "--memory 1G,size=2G: size is given twice"},
+	{"--kernel k --memory 1G,prefault,prefault=off", "prefault is given twice"},
+	{"--kernel k --serial none --serial stdio", "--serial stdio: given twice"},
+	{"--kernel k --unplug-timeout 1 --unplug-timeout 2", "--unplug-timeout 2: given twice"},
+	{"--kernel k --on-reset exit --on-reset exit", "--on-reset exit: given twice"},
 	{"--kernel k --frobnicate", "--frobnicate"},
 	{"--kernel k -x", "-x"},
 	{"--kernel k stray", "stray"},
@@ -235,7 +251,15 @@ static const struct {
 	{"--kernel k --serial file=", "--serial file="},
 	{"--kernel k --vfio id=x", "the device is missing"},
 	{"--kernel k --vfio 01:00.0,02:00.0", "unknown key \"02:00.0\"; allowed are device, id"},
-	{"--kernel k --vfio 01:00.0,device=02:00.0", "second device"},
+	{"--kernel k --vfio 01:00.0,device=02:00.0", "device is given twice"},
+	{"--kernel k --vfio 01:00.0,addr=5,addr=6", "addr is given twice"},
+	{"--kernel k --vfio nvme0", "vfio nvme0: not the name of a device"},
+	{"--kernel k --vfio 0000:01:00", "vfio 0000:01:00: not the name"},
+	{"--kernel k --vfio 01:00.9", "vfio 01:00.9: not the name"},
+	{"--kernel k --vfio /dev/vfio/12", "legacy groups"},
+	{"--kernel k --vfio=", "--vfio: its value is empty"},
+	{"--kernel k --vfio fd=4", "--vfio fd=4: a passed descriptor needs --iommufd fd=N"},
+	{"--kernel k --vfio 01:00.0 --iommufd fd=3 --iommufd fd=4", "--iommufd fd=4: given twice"},
 	{"--kernel k --vfio fd=x", "fd takes"},
 	{"--kernel k --vfio fd=-1", "fd takes"},
 	{"--kernel k --vfio 01:00.0,addr=0", "addr takes"},

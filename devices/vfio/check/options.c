@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "vmm/base/log.h"
+#include "vmm/base/text.h"
 
 enum {
 	OPT_HELP = 256,
@@ -63,32 +64,6 @@ static unsigned needed(int option)
 	}
 }
 
-static bool parse_size(const char *text, uint64_t *out)
-{
-	static const char units[] = "kmgt";
-	unsigned long long number;
-	unsigned shift = 0;
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	number = strtoull(text, &end, 10);
-	if (errno)
-		return false;
-	if (*end) {
-		const char *unit = strchr(units, *end | 0x20);
-
-		if (!unit || end[1])
-			return false;
-		shift = 10 * (unsigned)(unit - units + 1);
-	}
-	if (number == 0 || number > UINT64_MAX >> shift)
-		return false;
-	*out = (uint64_t)number << shift;
-	return true;
-}
-
 /* The value of --memory as `run` takes it: SIZE[,hugepages=2M|1G][,prefault]. */
 static int parse_memory(const char *value, struct check_request *request)
 {
@@ -104,12 +79,13 @@ static int parse_memory(const char *value, struct check_request *request)
 		if (strcmp(part, "prefault") == 0 || strncmp(part, "prefault=", 9) == 0)
 			continue;
 		if (strncmp(part, "hugepages=", 10) == 0) {
-			if (!parse_size(part + 10, &request->huge_page) ||
+			if (!text_size(part + 10, &request->huge_page) ||
 			    (request->huge_page != 2u << 20 && request->huge_page != 1u << 30))
 				goto bad;
 			continue;
 		}
-		if ((!first && size == part) || !parse_size(size, &request->memory))
+		if ((!first && size == part) || !text_size(size, &request->memory) ||
+		    request->memory == 0)
 			goto bad;
 		first = false;
 	}
@@ -121,47 +97,14 @@ bad:
 
 static int parse_iommufd(const char *value, struct check_request *request)
 {
-	char *end;
-	long fd = -1;
+	uint64_t fd;
 
-	if (strncmp(value, "fd=", 3) == 0 && value[3] >= '0' && value[3] <= '9') {
-		errno = 0;
-		fd = strtol(value + 3, &end, 10);
-		if (errno || *end || fd > INT_MAX)
-			fd = -1;
-	}
-	if (fd < 0) {
+	if (strncmp(value, "fd=", 3) != 0 || !text_number(value + 3, 10, INT_MAX, &fd)) {
 		log_error("--iommufd %s: it takes fd=N, an open descriptor of /dev/iommu", value);
 		return -EINVAL;
 	}
 	request->iommufd = (int)fd;
 	return 0;
-}
-
-static bool parse_token(const char *text, uint8_t token[16])
-{
-	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-	unsigned digits = 0;
-
-	if (strlen(text) != sizeof(form) - 1)
-		return false;
-	memset(token, 0, 16);
-	for (unsigned i = 0; i < sizeof(form) - 1; i++) {
-		static const char hexadecimal[] = "0123456789abcdef";
-		char lower = text[i] >= 'A' && text[i] <= 'F' ? (char)(text[i] | 0x20) : text[i];
-		const char *digit = strchr(hexadecimal, lower);
-
-		if (form[i] == '-') {
-			if (text[i] != '-')
-				return false;
-			continue;
-		}
-		if (!digit)
-			return false;
-		token[digits / 2] = (uint8_t)(token[digits / 2] << 4 | (digit - hexadecimal));
-		digits++;
-	}
-	return true;
 }
 
 /* DEV[,token=UUID], as --vfio takes it. */
@@ -172,7 +115,8 @@ static int parse_device(const char *text, struct check_options *options)
 	const char *key = text[length] ? text + length + 1 : NULL;
 	int ret;
 
-	if (key && (strncmp(key, "token=", 6) != 0 || !parse_token(key + 6, request->token))) {
+	if (key && (strncmp(key, "token=", 6) != 0 ||
+		    !text_bytes(key + 6, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", request->token))) {
 		log_error("%s: behind the device only token=UUID may stand", text);
 		return -EINVAL;
 	}

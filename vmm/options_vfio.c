@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+/* --vfio DEV[,KEY=VALUE]... */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/log.h"
+#include "vmm/base/text.h"
+#include "vmm/config.h"
+#include "vmm/option_keys.h"
+
+/* A guest slot, 1 to 1f, and a function in it: "5", "05", "05.0", "05.3". */
+static bool parse_slot(const char *text, struct vfio_config *vfio)
+{
+	char slot[3] = "";
+	uint64_t number;
+	const char *dot;
+
+	if (text == NULL)
+		return false;
+	dot = strchrnul(text, '.');
+	if (dot - text > 2)
+		return false;
+	memcpy(slot, text, (size_t)(dot - text));
+	if (!text_number(slot, 16, 0x1f, &number) || number == 0)
+		return false;
+	vfio->slot = (int)number;
+	if (*dot == '\0')
+		return true;
+	if (dot[1] < '0' || dot[1] > '7' || dot[2] != '\0')
+		return false;
+	vfio->function = (unsigned)(dot[1] - '0');
+	return true;
+}
+
+static int take_id(const struct option_keys *keys, const char *key, int32_t *out)
+{
+	uint64_t number;
+
+	if (!text_number(keys->value, 0, 0xffff, &number))
+		return keys_refuse(keys, key, "a number up to 0xffff");
+	*out = (int32_t)number;
+	return 0;
+}
+
+/* The first part of --vfio: a name, or fd=N which getsubopt() took for a key with a value. */
+static int take_vfio_name(const struct option_keys *keys, struct vfio_config *vfio)
+{
+	uint64_t fd;
+
+	if (keys->value == NULL || *keys->value == '\0')
+		return keys_refuse(keys, "the first key", "a device");
+	if (strncmp(keys->value, "fd=", 3) == 0) {
+		if (!text_number(keys->value + 3, 10, INT32_MAX, &fd))
+			return keys_refuse(keys, "fd", "the number of an open descriptor");
+		vfio->fd = (int)fd;
+	}
+	vfio->name = strdup(keys->value);
+	return vfio->name == NULL ? -ENOMEM : 0;
+}
+
+static int take_rom(const struct option_keys *keys, struct vfio_config *vfio)
+{
+	if (keys->value == NULL || strcmp(keys->value, "on") == 0) {
+		vfio->rom = VFIO_ROM_ON;
+		return 0;
+	}
+	if (strcmp(keys->value, "off") == 0) {
+		vfio->rom = VFIO_ROM_OFF;
+		return 0;
+	}
+	vfio->rom = VFIO_ROM_FILE;
+	return keys_text(keys, "rom", (char **)&vfio->rom_file);
+}
+
+/* Behind "user:/path": a key of the provider's own. */
+static int take_provider_key(void *ctx, const char *part)
+{
+	struct vfio_config *vfio = ctx;
+	const char *equal = strchr(part, '=');
+	struct vfio_key *more;
+
+	if (vfio->name == NULL || vfio_provider_by_prefix(vfio->name) == NULL)
+		return 1;
+	more = reallocarray(vfio->keys, vfio->key_count + 1, sizeof(*more));
+	if (more == NULL)
+		return -ENOMEM;
+	vfio->keys = more;
+	more = &vfio->keys[vfio->key_count++];
+	more->name = equal == NULL ? strdup(part) : strndup(part, (size_t)(equal - part));
+	more->value = equal == NULL ? NULL : strdup(equal + 1);
+	return more->name == NULL || (equal != NULL && more->value == NULL) ? -ENOMEM : 0;
+}
+
+int parse_vfio(struct option_keys *keys, struct vm_config *config)
+{
+	enum { DEVICE, ID, ADDR, TOKEN, P2P, ROM, VENDOR, DEVICE_ID, SUB_VENDOR, SUB_ID, ON_ERROR };
+	static char *const allowed[] = {[DEVICE] = (char *)"device",
+					[ID] = (char *)"id",
+					[ADDR] = (char *)"addr",
+					[TOKEN] = (char *)"token",
+					[P2P] = (char *)"p2p",
+					[ROM] = (char *)"rom",
+					[VENDOR] = (char *)"vendor-id",
+					[DEVICE_ID] = (char *)"device-id",
+					[SUB_VENDOR] = (char *)"subsystem-vendor-id",
+					[SUB_ID] = (char *)"subsystem-id",
+					[ON_ERROR] = (char *)"on-error",
+					[ON_ERROR + 1] = NULL};
+	struct vfio_config *more =
+		reallocarray(config->vfio, config->vfio_count + 1, sizeof(*more));
+	struct vfio_config *vfio;
+	int key, r = 0;
+
+	if (more == NULL)
+		return -ENOMEM;
+	config->vfio = more;
+	vfio = &more[config->vfio_count++];
+	*vfio = (struct vfio_config){
+		.fd = -1,
+		.slot = -1,
+		.vendor_id = -1,
+		.device_id = -1,
+		.subsystem_vendor_id = -1,
+		.subsystem_id = -1,
+	};
+	keys->allowed = allowed;
+	keys->unknown = take_provider_key;
+	keys->ctx = vfio;
+	while (r == 0 && (key = keys_next(keys)) != -1) {
+		switch (key) {
+		case DEVICE:
+			r = take_vfio_name(keys, vfio);
+			break;
+		case ID:
+			r = keys_text(keys, "id", (char **)&vfio->id);
+			break;
+		case ADDR:
+			if (!parse_slot(keys->value, vfio))
+				r = keys_refuse(keys, "addr",
+						"a slot from 01 to 1f, and .FUNCTION");
+			break;
+		case TOKEN:
+			vfio->has_token = text_bytes(
+				keys->value, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", vfio->token);
+			if (!vfio->has_token)
+				r = keys_refuse(keys, "token",
+						"a UUID like 00112233-4455-6677-8899-aabbccddeeff");
+			break;
+		case P2P:
+			if (keys->value == NULL || strcmp(keys->value, "on") == 0)
+				vfio->p2p = VFIO_P2P_ON;
+			else if (strcmp(keys->value, "auto") == 0)
+				vfio->p2p = VFIO_P2P_AUTO;
+			else if (strcmp(keys->value, "off") == 0)
+				vfio->p2p = VFIO_P2P_OFF;
+			else
+				r = keys_refuse(keys, "p2p", "auto, on or off");
+			break;
+		case ROM:
+			r = take_rom(keys, vfio);
+			break;
+		case VENDOR:
+			r = take_id(keys, "vendor-id", &vfio->vendor_id);
+			break;
+		case DEVICE_ID:
+			r = take_id(keys, "device-id", &vfio->device_id);
+			break;
+		case SUB_VENDOR:
+			r = take_id(keys, "subsystem-vendor-id", &vfio->subsystem_vendor_id);
+			break;
+		case SUB_ID:
+			r = take_id(keys, "subsystem-id", &vfio->subsystem_id);
+			break;
+		case ON_ERROR:
+			vfio->stop_on_error =
+				keys->value != NULL && strcmp(keys->value, "stop") == 0;
+			if (!vfio->stop_on_error &&
+			    (keys->value == NULL || strcmp(keys->value, "report") != 0))
+				r = keys_refuse(keys, "on-error", "report or stop");
+			break;
+		default:
+			return key;
+		}
+	}
+	if (r == 0 && vfio->name == NULL) {
+		log_error("--vfio %s: the device is missing", keys->shown);
+		r = -EINVAL;
+	}
+	return r;
+}
