@@ -20,9 +20,9 @@
 #define MAX_QUEUED_BYTES   (4u << 20)
 #define MAX_QUEUED_FDS     256
 #define MAX_ABANDONED      32768
-#define SCM_MAX_FDS        253 /* what one sendmsg() may carry (net/core/scm.c) */
+#define SCM_MAX_FDS        253  /* what one sendmsg() may carry (net/core/scm.c) */
 #define READ_SLICE_MS      1000 /* a reader with a deadline looks at the clock so often */
-#define ROLE_SLICE_MS      10 /* so does a sender while another one reads for it */
+#define ROLE_SLICE_MS      10   /* so does a sender while another one reads for it */
 #define FOREVER            UINT64_MAX
 #define MS                 1000000ull
 
@@ -41,8 +41,8 @@ struct vfio_user_channel {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	int error;
-	bool reading; /* somebody reads */
-	bool serving; /* somebody is in config.serve */
+	bool reading;       /* somebody reads */
+	bool serving;       /* somebody is in config.serve */
 	unsigned followers; /* who wait for what the reader brings */
 	struct call *calls;
 	uint16_t last_id;
@@ -256,12 +256,10 @@ static struct vfio_user_packet *read_chunk(struct vfio_user_channel *channel, ui
 	}
 	n = recvmsg(channel->fd, &message, flags);
 	if (n > 0) {
-		*error = vfio_user_receiver_take(receiver, (size_t)n, fds,
-						 take_fds(&message, fds),
+		*error = vfio_user_receiver_take(receiver, (size_t)n, fds, take_fds(&message, fds),
 						 message.msg_flags & MSG_CTRUNC, &tail);
 		if (!partial || packets)
-			channel->partial_until =
-				now_ns() + channel->config.message_timeout_ms * MS;
+			channel->partial_until = now_ns() + channel->config.message_timeout_ms * MS;
 		return packets;
 	}
 	if (n == 0)

@@ -21,8 +21,8 @@ struct vfio_user_fds {
 struct vfio_user_receiver {
 	size_t max_payload;
 	uint8_t head[sizeof(struct vfio_user_header)];
-	size_t head_filled;             /* of a header that is not complete */
-	struct vfio_user_fds head_fds;  /* that came with its first bytes */
+	size_t head_filled;              /* of a header that is not complete */
+	struct vfio_user_fds head_fds;   /* that came with its first bytes */
 	struct vfio_user_packet *packet; /* header complete, payload not */
 	size_t filled;
 	uint8_t buffer[VFIO_USER_READ_AHEAD];
