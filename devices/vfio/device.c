@@ -485,6 +485,16 @@ int vfio_device_mmap(struct vfio_device *vdev, void *where, size_t length, int p
 	return vdev->ops->mmap(vdev, where, length, prot, offset);
 }
 
+int vfio_device_region_fd(struct vfio_device *vdev, uint32_t index, bool device, int *fd,
+			  uint64_t *offset)
+{
+	if (!access_granted(vdev))
+		return -EINVAL;
+	if (!vdev->ops->region_fd)
+		return -ENODEV;
+	return vdev->ops->region_fd(vdev, index, device, fd, offset);
+}
+
 /* A reset that worked: the device runs again, whatever state its migration was in. */
 static void note_reset(struct vfio_device *vdev, const char *method)
 {

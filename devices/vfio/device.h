@@ -156,6 +156,15 @@ struct vfio_device_ops {
 	int (*mmap)(struct vfio_device *vdev, void *where, size_t length, int prot,
 		    uint64_t offset);
 
+	/*
+	 * The descriptor behind what mmap maps of region @index, for another process: *@offset is where the
+	 * region begins in it. It stays the provider's, and open while the device is. @device: the
+	 * caller agrees to one by which all of the device can be reached, not this region alone.
+	 * -ENODEV there is none (or only such a one).
+	 */
+	int (*region_fd)(struct vfio_device *vdev, uint32_t index, bool device, int *fd,
+			 uint64_t *offset);
+
 	/* Server side: ask the one who uses this device to let go. */
 	void (*request)(struct vfio_device *vdev, unsigned count);
 
@@ -384,6 +393,10 @@ ssize_t vfio_device_write(struct vfio_device *vdev, const void *buffer, size_t c
 int vfio_device_ioctl(struct vfio_device *vdev, unsigned command, void *arg);
 int vfio_device_mmap(struct vfio_device *vdev, void *where, size_t length, int prot,
 		     uint64_t offset);
+
+/* See ops->region_fd; -EINVAL not open, -ENODEV no such op. */
+int vfio_device_region_fd(struct vfio_device *vdev, uint32_t index, bool device, int *fd,
+			  uint64_t *offset);
 
 /*
  * The data of a migration session, by the descriptor that SET_STATE gave: read, write, and

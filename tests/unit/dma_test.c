@@ -711,3 +711,77 @@ Test(dma, memory_may_be_freed_once_unmap_has_returned, .timeout = 60)
 	}
 	free_space(&s);
 }
+
+/* ---- areas without memory ---- */
+
+struct fetched {
+	uint8_t bytes[0x2000];
+	int error;
+	unsigned calls;
+};
+
+static int fetch(void *ctx, uint64_t iova, void *buffer, size_t length)
+{
+	struct fetched *f = ctx;
+
+	f->calls++;
+	memcpy(buffer, f->bytes + (iova - 0x10000), length);
+	return f->error;
+}
+
+static int bring(void *ctx, uint64_t iova, const void *buffer, size_t length)
+{
+	struct fetched *f = ctx;
+
+	f->calls++;
+	memcpy(f->bytes + (iova - 0x10000), buffer, length);
+	return f->error;
+}
+
+static int refuse_map(void *ctx, const struct ioas_area *area)
+{
+	(void)ctx, (void)area;
+	return -EOPNOTSUPP;
+}
+
+static void never_unmapped(void *ctx, const struct ioas_area *area)
+{
+	(void)ctx, (void)area;
+	cr_assert(false, "what was not taken is not given back");
+}
+
+Test(dma, an_area_with_ops_is_read_and_written_by_them, .timeout = 60)
+{
+	static const struct ioas_area_ops ops = {.read = fetch, .write = bring};
+	static const struct ioas_mirror_ops refusing = {.map = refuse_map, .unmap = never_unmapped};
+	static struct fetched f;
+	struct ioas_area area = {.iova = 0x10000,
+				 .length = 0x2000,
+				 .fd = -1,
+				 .rights = IOAS_READ | IOAS_WRITE,
+				 .ops = &ops,
+				 .ops_ctx = &f};
+	struct iommufd_ctx *ictx;
+	struct ioas *ioas;
+	uint8_t bytes[8] = {1, 2, 3, 4, 5, 6, 7, 8}, back[8];
+	size_t length = 8;
+
+	cr_assert_eq(iommufd_ctx_create(&ictx), 0);
+	cr_assert_eq(ioas_create(ictx, &ioas), 0);
+	cr_assert_eq(ioas_mirror_add(ioas, &refusing, &f), 0);
+	cr_assert_eq(ioas_map(ioas, &area), 0, "a mirror that cannot map it is no failure");
+	cr_assert_eq(ioas_write(ioas, 0x10ffc, bytes, 8), 0);
+	cr_assert_eq(ioas_read(ioas, 0x10ffc, back, 8), 0);
+	cr_assert_eq(memcmp(bytes, back, 8), 0);
+	cr_assert_eq(f.calls, 2);
+	cr_assert_null(ioas_pin(ioas, 0x10000, &length, false));
+	cr_assert_eq(length, 0);
+	cr_assert_eq(ioas_read(ioas, 0x11ffc, back, 8), -ENOENT, "past its end");
+	f.error = -ETIMEDOUT;
+	cr_assert_eq(ioas_read(ioas, 0x10000, back, 8), -ETIMEDOUT);
+	cr_assert_eq(ioas_unmap(ioas, 0x10000, 0x2000), 0, "no pin is left after an error");
+	cr_assert_eq(ioas_read(ioas, 0x10000, back, 8), -ENOENT);
+	cr_assert_eq(ioas_mirror_remove(ioas, &f), 0);
+	cr_assert_eq(ioas_destroy(ioas), 0);
+	iommufd_ctx_destroy(ictx);
+}

@@ -166,7 +166,7 @@ static int mirror_map(struct mirror *mirror, struct area *area)
 	int ret = mirror->ops->map(mirror->ctx, &area->a);
 
 	*refused &= ~bit;
-	if (ret && area->a.peer) {
+	if (ret && (area->a.peer || (area->a.ops && area->a.fd < 0))) {
 		*refused |= bit;
 		area->refusal = ret;
 		ret = 0;

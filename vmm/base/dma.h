@@ -21,6 +21,16 @@
 #define IOAS_READ  (1u << 0) /* the device may read */
 #define IOAS_WRITE (1u << 1) /* the device may write */
 
+/*
+ * Bytes that no pointer reaches, but somebody fetches and brings: the memory of a vfio-user client that
+ * gave no descriptor. Called on the thread of the access, with the area pinned, without a lock; ranges
+ * are inside the area. 0 or -errno, which the access answers.
+ */
+struct ioas_area_ops {
+	int (*read)(void *ctx, uint64_t iova, void *buffer, size_t length);
+	int (*write)(void *ctx, uint64_t iova, const void *buffer, size_t length);
+};
+
 struct ioas_area {
 	uint64_t iova;
 	uint64_t length;
@@ -29,6 +39,12 @@ struct ioas_area {
 	void *hva; /* the same bytes in this process; NULL when they are not mapped (a dma-buf) */
 	uint32_t rights; /* IOAS_READ | IOAS_WRITE */
 	bool peer; /* device memory (P2P), not RAM: a mirror that cannot map it is no failure */
+	/*
+	 * NULL: memory. Else ioas_read() and ioas_write() go there (@hva is NULL), ioas_pin() answers NULL,
+	 * and without @fd a mirror that cannot map the area is no failure.
+	 */
+	const struct ioas_area_ops *ops;
+	void *ops_ctx;
 };
 
 struct iova_range {
@@ -89,7 +105,8 @@ int ioas_iova_ranges(struct ioas *ioas, struct iova_range *ranges, size_t *count
 
 /*
  * Copy between a buffer and guest memory. All or nothing is NOT promised: bytes before a hole may
- * have been written. Errors: -ENOENT a byte is not mapped (or only peer memory), -EPERM rights.
+ * have been written. Errors: -ENOENT a byte is not mapped (or only peer memory), -EPERM rights, or
+ * what the ops of the area say. They may wait where an area has ops.
  */
 int ioas_read(struct ioas *ioas, uint64_t iova, void *buffer, size_t length);
 int ioas_write(struct ioas *ioas, uint64_t iova, const void *buffer, size_t length);
@@ -99,7 +116,7 @@ int ioas_write(struct ioas *ioas, uint64_t iova, const void *buffer, size_t leng
  * byte with *@length cut to what is contiguous there. The area stays until ioas_unpin() with the same
  * address, on whatever thread. For the time of one request only; requests that complete
  * asynchronously keep the pin until then. @write says that the device writes: the pages are marked
- * dirty at the unpin. NULL with *@length = 0 when not mapped, not permitted or empty.
+ * dirty at the unpin. NULL with *@length = 0 when not mapped, not permitted, empty, or reached by ops.
  */
 void *ioas_pin(struct ioas *ioas, uint64_t iova, size_t *length, bool write);
 void ioas_unpin(struct ioas *ioas, uint64_t iova, size_t length, bool write);

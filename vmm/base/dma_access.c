@@ -11,32 +11,29 @@
 #include "vmm/base/dma_space.h"
 
 /*
- * Pin what holds @iova, for access with @right. *@length is cut to the end of the area. Returns its
- * address, or NULL with *@error.
+ * Pin the area that holds @iova, for access with @right; what only @copies can reach not otherwise.
+ * *@length is cut to the end of the area. NULL with *@error.
  */
-static void *pin(struct ioas *ioas, uint64_t iova, size_t *length, uint32_t right,
-		 struct area **out, int *error)
+static struct area *pin(struct ioas *ioas, uint64_t iova, size_t *length, uint32_t right,
+			bool copies, int *error)
 {
 	struct area *area;
-	void *hva = NULL;
 
 	pthread_mutex_lock(&ioas->lock);
 	area = ioas_area_at(ioas, iova);
-	if (!area || area->leaving || area->a.peer || !area->a.hva) {
+	if (!area || area->leaving || area->a.peer || (!area->a.hva && !(copies && area->a.ops))) {
 		*error = -ENOENT;
+		area = NULL;
 	} else if (!(area->a.rights & right)) {
 		*error = -EPERM;
+		area = NULL;
 	} else {
-		uint64_t offset = iova - area->a.iova;
-
 		area->pins++;
-		hva = (char *)area->a.hva + offset;
-		if (*length > area->a.length - offset)
-			*length = area->a.length - offset;
-		*out = area;
+		if (*length > area->a.length - (iova - area->a.iova))
+			*length = area->a.length - (iova - area->a.iova);
 	}
 	pthread_mutex_unlock(&ioas->lock);
-	return hva;
+	return area;
 }
 
 static void unpin_locked(struct ioas *ioas, struct area *area)
@@ -45,25 +42,44 @@ static void unpin_locked(struct ioas *ioas, struct area *area)
 		pthread_cond_broadcast(&ioas->unpinned);
 }
 
+static void *address(const struct area *area, uint64_t iova)
+{
+	return (char *)area->a.hva + (iova - area->a.iova);
+}
+
+/* Inside one area, which is pinned. */
+static int copy_part(const struct area *area, uint64_t iova, void *bytes, size_t length,
+		     uint32_t right)
+{
+	const struct ioas_area_ops *ops = area->a.ops;
+
+	if (ops)
+		return right == IOAS_READ ? ops->read(area->a.ops_ctx, iova, bytes, length)
+					  : ops->write(area->a.ops_ctx, iova, bytes, length);
+	if (right == IOAS_READ)
+		memcpy(bytes, address(area, iova), length);
+	else
+		memcpy(address(area, iova), bytes, length);
+	return 0;
+}
+
 static int copy(struct ioas *ioas, uint64_t iova, void *buffer, size_t length, uint32_t right)
 {
 	char *bytes = buffer;
 
 	while (length) {
-		struct area *area;
 		size_t n = length;
 		int error;
-		void *hva = pin(ioas, iova, &n, right, &area, &error);
+		struct area *area = pin(ioas, iova, &n, right, true, &error);
 
-		if (!hva)
+		if (!area)
 			return error;
-		if (right == IOAS_READ)
-			memcpy(bytes, hva, n);
-		else
-			memcpy(hva, bytes, n);
+		error = copy_part(area, iova, bytes, n, right);
 		pthread_mutex_lock(&ioas->lock);
 		unpin_locked(ioas, area);
 		pthread_mutex_unlock(&ioas->lock);
+		if (error)
+			return error;
 		bytes += n;
 		length -= n;
 		iova += n;
@@ -85,15 +101,16 @@ int ioas_write(struct ioas *ioas, uint64_t iova, const void *buffer, size_t leng
 
 void *ioas_pin(struct ioas *ioas, uint64_t iova, size_t *length, bool write)
 {
-	struct area *area;
-	void *hva = NULL;
+	struct area *area = NULL;
 	int error;
 
 	if (*length)
-		hva = pin(ioas, iova, length, write ? IOAS_WRITE : IOAS_READ, &area, &error);
-	if (!hva)
+		area = pin(ioas, iova, length, write ? IOAS_WRITE : IOAS_READ, false, &error);
+	if (!area) {
 		*length = 0;
-	return hva;
+		return NULL;
+	}
+	return address(area, iova);
 }
 
 void ioas_unpin(struct ioas *ioas, uint64_t iova, size_t length, bool write)

@@ -212,6 +212,13 @@ static int mirror_map(void *ctx, const struct ioas_area *area)
 	uint32_t flags = IOMMU_IOAS_MAP_FIXED_IOVA;
 	int rc = -ENOTTY;
 
+	/* Fetched and brought by messages: there is nothing that could be mapped. */
+	if (area->ops && area->fd < 0) {
+		log_warn("vfio: the device cannot reach guest memory 0x%" PRIx64 "-0x%" PRIx64
+			 ": it came without a descriptor; use shared memory (memfd)",
+			 area->iova, area->iova + (area->length - 1));
+		return -EOPNOTSUPP;
+	}
 	if (area->rights & IOAS_READ)
 		flags |= IOMMU_IOAS_MAP_READABLE;
 	if (area->rights & IOAS_WRITE)

@@ -226,6 +226,23 @@ static int kernel_region_info(struct vfio_device *vdev, struct vfio_region_info 
 	return rc;
 }
 
+/* One file for all regions, and every command: nothing less can be given away. */
+static int kernel_region_fd(struct vfio_device *vdev, uint32_t index, bool device, int *fd,
+			    uint64_t *offset)
+{
+	struct vfio_region_info info = {.argsz = sizeof(info), .index = index};
+	int rc;
+
+	if (!device)
+		return -ENODEV;
+	rc = kernel_ioctl(kernel_device(vdev), VFIO_DEVICE_GET_REGION_INFO, &info);
+	if (rc)
+		return rc;
+	*fd = kernel_device(vdev)->fd;
+	*offset = info.offset;
+	return 0;
+}
+
 static int kernel_device_feature(struct vfio_device *vdev, uint32_t flags, void *arg, size_t argsz)
 {
 	return kernel_feature(kernel_device(vdev), flags, arg, argsz);
@@ -287,6 +304,7 @@ static const struct vfio_device_ops kernel_ops = {
 	.ioctl = kernel_command,
 	.get_region_info_caps = kernel_region_info,
 	.mmap = kernel_mmap,
+	.region_fd = kernel_region_fd,
 	.match = kernel_match_name,
 	.match_token_uuid = kernel_match_token_uuid,
 	.device_feature = kernel_device_feature,
