@@ -611,6 +611,33 @@ Test(use, accesses_regions_and_features_reach_the_kernel)
 	host_done(h);
 }
 
+/* As on the bus: vfio-pci's word for it is -EIO. */
+Test(use, a_bar_that_is_switched_off_reads_ones_and_drops_writes)
+{
+	struct host *h = host_new();
+	struct vfio_device *vdev;
+	uint32_t word = 0;
+
+	fake_kernel_add(h->fk, "0000:01:00.0", 0);
+	cr_assert_eq(open_iommu(h), 0);
+	vdev = attached(h, "0000:01:00.0");
+
+	h->fk->fail_error = EIO;
+	h->fk->fail_at = h->fk->calls_made + 1;
+	cr_expect_eq(vfio_device_read(vdev, &word, 4, 0), 4);
+	cr_expect_eq(word, UINT32_MAX);
+	h->fk->fail_at = h->fk->calls_made + 1;
+	cr_expect_eq(vfio_device_write(vdev, &word, 4, 0), 4);
+	/* What else goes wrong is said. */
+	h->fk->fail_error = EFAULT;
+	h->fk->fail_at = h->fk->calls_made + 1;
+	cr_expect_eq(vfio_device_read(vdev, &word, 4, 0), -EFAULT);
+	h->fk->fail_at = h->fk->calls_made + 1;
+	cr_expect_eq(vfio_device_write(vdev, &word, 4, 0), -EFAULT);
+	give_back(vdev);
+	host_done(h);
+}
+
 Test(sizes, of_the_kernel_structures_are_those_of_linux_7_3)
 {
 	cr_expect_eq(sizeof(struct vfio_device_bind_iommufd), 24);

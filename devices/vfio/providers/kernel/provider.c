@@ -163,19 +163,29 @@ static int kernel_match_name(struct vfio_device *vdev, const char *name)
 
 /* ---- use -------------------------------------------------------------------------------------- */
 
+/*
+ * -EIO is vfio-pci's word for a BAR whose memory decode is off, or a device that is powered down
+ * (vfio_pci_rdwr.c, __vfio_pci_memory_enabled). On the bus nobody is told: a read gives ones and a
+ * write goes nowhere, and so it does with every provider.
+ */
 static ssize_t kernel_read(struct vfio_device *vdev, void *buffer, size_t count, uint64_t offset)
 {
 	struct kernel_device *kd = kernel_device(vdev);
+	const ssize_t done = kd->calls->pread(kd->calls->ctx, kd->fd, buffer, count, offset);
 
-	return kd->calls->pread(kd->calls->ctx, kd->fd, buffer, count, offset);
+	if (done != -EIO)
+		return done;
+	memset(buffer, 0xff, count);
+	return (ssize_t)count;
 }
 
 static ssize_t kernel_write(struct vfio_device *vdev, const void *buffer, size_t count,
 			    uint64_t offset)
 {
 	struct kernel_device *kd = kernel_device(vdev);
+	const ssize_t done = kd->calls->pwrite(kd->calls->ctx, kd->fd, buffer, count, offset);
 
-	return kd->calls->pwrite(kd->calls->ctx, kd->fd, buffer, count, offset);
+	return done == -EIO ? (ssize_t)count : done;
 }
 
 static int kernel_command(struct vfio_device *vdev, unsigned command, void *arg)
