@@ -103,8 +103,13 @@ $(BUILD)/arm64/%.o: %.c $(BUILD)/arm64/include/jansson.h
 
 ASAN = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-# Programs for the lab host, which has no libraries.
-$(BUILD)/tests/contract/%: $(BUILD)/tests/contract/%.o $(BUILD)/libsluice.a
+# The conformance suite of the VFIO contract, and what drives the kernel provider by itself. Static for the lab
+# host, which has no libraries; the sanitizers want theirs.
+CONTRACT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/contract/provider.c,$(sort $(wildcard tests/contract/*.c))))
+$(BUILD)/tests/contract/contract: $(CONTRACT) $(BUILD)/libsluice.a
+	@echo "  LD      $@"
+	$(Q)$(CC) $(LDFLAGS) $(if $(SAN),,-static) -o $@ $^ $(LIBS)
+$(BUILD)/tests/contract/provider: $(BUILD)/tests/contract/provider.o $(BUILD)/libsluice.a
 	@echo "  LD      $@"
 	$(Q)$(CC) $(LDFLAGS) -static -o $@ $^ $(LIBS)
 
@@ -117,25 +122,18 @@ unit-threads: $(TSAN_BIN)
 	$(Q)tests/unit/run $(TSAN_BIN)
 
 # Each part is one line here; tests/suite adds up what they counted.
-SUITE = 'lint=$(MAKE) --no-print-directory lint' \
-	'docs=tests/docs' \
-	'unit=$(MAKE) -j$(JOBS) --no-print-directory unit BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
-	'threads=$(MAKE) -j$(JOBS) --no-print-directory unit-threads BUILD=$(BUILD)/tsan OPT="-O1 -g" SAN=-fsanitize=thread' \
-	'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
-	'arm64-compile=$(MAKE) -j$(JOBS) --no-print-directory arm64-compile' \
-	'guest=tests/guest/run $(BUILD)/sluice' \
-	'play=tests/lab/play-test' \
-	'lab=tests/lab/run'
-# What takes minutes and seldom tells more.
-SUITE_LONG = 'lab-long=tests/lab/run $(wildcard tests/lab/long/*.sh)'
-
 test: setup
 	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
-	$(Q)BUILD=$(BUILD) tests/suite $(SUITE)
-
-test-full: setup
-	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
-	$(Q)BUILD=$(BUILD) tests/suite $(SUITE) $(SUITE_LONG)
+	$(Q)BUILD=$(BUILD) tests/suite \
+		'lint=$(MAKE) --no-print-directory lint' \
+		'docs=tests/docs' \
+		'unit=$(MAKE) -j$(JOBS) --no-print-directory unit BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
+		'threads=$(MAKE) -j$(JOBS) --no-print-directory unit-threads BUILD=$(BUILD)/tsan OPT="-O1 -g" SAN=-fsanitize=thread' \
+		'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
+		'arm64-compile=$(MAKE) -j$(JOBS) --no-print-directory arm64-compile' \
+		'guest=tests/guest/run $(BUILD)/sluice' \
+		'play=tests/lab/play-test' \
+		'lab=tests/lab/run'
 
 JOBS ?= $(shell nproc)
 
@@ -173,4 +171,4 @@ help:
 	@echo
 	@echo 'BUILD=DIR CC=clang SAN=-fsanitize=address OPT=-O0 V=1 change how it is built.'
 
--include $(OBJ:.o=.d) $(BUILD)/vmm/main.d $(UNIT_BIN:=.d) $(FAKE:.o=.d)
+-include $(OBJ:.o=.d) $(CONTRACT:.o=.d) $(BUILD)/vmm/main.d $(UNIT_BIN:=.d) $(FAKE:.o=.d)

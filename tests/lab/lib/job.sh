@@ -154,6 +154,20 @@ module()
 	insmod "$module_file" "$@"
 }
 
+# contract TARGET DEVICE [OPTION...]: the conformance suite (tests/contract) over a device. Its tests are checks of the case.
+contract()
+{
+	contract_target=$1 contract_device=$2
+	shift 2
+	# What providers say on standard error is of refusals that are tested; it is kept, not judged.
+	/lab/in/contract --seconds $((60 * lab_slow)) "$@" "$contract_target" "$contract_device" \
+		>/tmp/contract.out 2>"/tmp/contract-$contract_target.log"
+	contract_status=$?
+	cat /tmp/contract.out >>"/tmp/contract-$contract_target.log"
+	sed -n -e "s/^declared /ok (declared) /" -e "s/^\(not \)*ok /&$contract_target: /p" /tmp/contract.out | tee -a /lab/out/results
+	same "$contract_target: the suite came to its end" "$(tail -n 1 /tmp/contract.out | grep -c ' passed, 0 failed$')$contract_status" 10
+}
+
 # --- the machine around us ------------------------------------------------------------------------------------
 
 # The line to QEMU's monitor. It takes one opener, and subshells need it too: held open from the start, as descriptor 9.

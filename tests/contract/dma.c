@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* DMA by the device: what it reaches, and what it no longer reaches. */
+#include <errno.h>
+#include <string.h>
+#include <linux/pci_regs.h>
+
+#include "tests/contract/contract.h"
+
+/* Are @count bytes of the guest's memory at @offset all @value? */
+static bool memory_is(struct run *run, uint64_t offset, size_t count, uint8_t value)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (run->memory[offset + i] != value)
+			return false;
+	}
+	return true;
+}
+
+static void the_device_reads_and_writes_memory(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+
+	expect_rc(run, driver->start(run), 0, "start");
+	for (uint32_t i = 0; i < 0x3000; i++)
+		run->memory[i] = (uint8_t)(i * 7 + i / 256);
+	expect_rc(run, driver->copy(run, 0, MEMORY_IOVA, MEMORY_IOVA + 0x10000, 0x3000), 0,
+		  "a copy of three pages");
+	expect(run, !memcmp(run->memory, run->memory + 0x10000, 0x3000), "the bytes differ");
+	expect_rc(run, driver->copy(run, 0, MEMORY_IOVA + 5, MEMORY_IOVA + 0x20ffd, 7), 0,
+		  "an unaligned copy across a page's end");
+	expect(run, !memcmp(run->memory + 5, run->memory + 0x20ffd, 7), "the bytes differ");
+	expect(run, !run->memory[0x20ffc] && !run->memory[0x21004], "bytes around it changed");
+	expect_rc(run, driver->fill(run, 0, MEMORY_IOVA + MEMORY_SIZE - 4096, 4096, 0x5a), 0,
+		  "a fill of the last page");
+	expect(run, memory_is(run, MEMORY_SIZE - 4096, 4096, 0x5a), "the last page");
+}
+
+static void a_hole_is_an_error_of_the_request(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+
+	expect_rc(run, driver->start(run), 0, "start");
+	expect(run, driver->fill(run, 0, MEMORY_IOVA + MEMORY_SIZE, 16, 1) > 0, "DMA to a hole");
+	expect(run, driver->copy(run, 0, MEMORY_IOVA - 16, MEMORY_IOVA, 16) > 0, "DMA from a hole");
+	expect(run, driver->fill(run, 0, UINT64_MAX - 7, 16, 1) > 0, "DMA that wraps");
+	expect_rc(run, driver->fill(run, 0, MEMORY_IOVA, 16, 1), 0, "the next request");
+}
+
+static void without_bus_master_there_is_no_dma(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+
+	expect_rc(run, driver->start(run), 0, "start");
+	command(run, 0, PCI_COMMAND_MASTER);
+	memset(run->memory, 0x11, 4096);
+	expect(run, driver->fill(run, 0, MEMORY_IOVA, 4096, 0x22) > 0, "DMA without bus master");
+	expect(run, memory_is(run, 0, 4096, 0x11), "memory changed");
+	command(run, PCI_COMMAND_MASTER, 0);
+	expect_rc(run, driver->fill(run, 0, MEMORY_IOVA, 4096, 0x22), 0, "DMA with bus master");
+}
+
+static void a_detached_device_reaches_nothing(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+
+	expect_rc(run, driver->start(run), 0, "start");
+	memset(run->memory, 0x11, 4096);
+	expect_rc(run, vfio_device_detach(run->vdev), 0, "detach");
+	expect(run, driver->fill(run, 0, MEMORY_IOVA, 4096, 0x22) > 0, "DMA of a detached device");
+	expect(run, memory_is(run, 0, 4096, 0x11), "memory changed");
+	expect_rc(run, attach(run, run->space), 0, "attach");
+	expect_rc(run, driver->fill(run, 0, MEMORY_IOVA, 4096, 0x22), 0, "DMA");
+	expect(run, memory_is(run, 0, 4096, 0x22), "memory did not change");
+}
+
+static void unmapped_memory_is_out_of_reach(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+	struct ioas_area area = {.iova = MEMORY_IOVA + 2 * MEMORY_SIZE,
+				 .length = 0x10000,
+				 .fd = run->memfd,
+				 .offset = 0x10000,
+				 .hva = run->memory + 0x10000,
+				 .rights = IOAS_READ | IOAS_WRITE};
+
+	expect_rc(run, driver->start(run), 0, "start");
+	for (int i = 0; i < 3; i++) {
+		expect_rc(run, ioas_map(run->space, &area), 0, "map");
+		expect_rc(run, driver->fill(run, 0, area.iova, 0x10000, 0x22), 0, "DMA");
+		expect(run, memory_is(run, 0x10000, 0x10000, 0x22), "memory did not change");
+		expect_rc(run, ioas_unmap(run->space, area.iova, area.length), 0, "unmap");
+		memset(run->memory + 0x10000, 0x33, 0x10000);
+		expect(run, driver->fill(run, 0, area.iova, 4096, 0x44) > 0,
+		       "DMA to what was unmapped");
+		expect(run, memory_is(run, 0x10000, 0x10000, 0x33), "unmapped memory changed");
+	}
+}
+
+static void rights_are_kept(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+	struct ioas_area area = {.iova = MEMORY_IOVA + 2 * MEMORY_SIZE,
+				 .length = 0x10000,
+				 .fd = run->memfd,
+				 .offset = 0x10000,
+				 .hva = run->memory + 0x10000,
+				 .rights = IOAS_READ};
+
+	expect_rc(run, driver->start(run), 0, "start");
+	memset(run->memory + 0x10000, 0x33, 0x10000);
+	expect_rc(run, ioas_map(run->space, &area), 0, "map for reading");
+	expect_rc(run, driver->copy(run, 0, area.iova, MEMORY_IOVA, 4096), 0, "a read of it");
+	expect(run, memory_is(run, 0, 4096, 0x33), "what was read");
+	expect(run, driver->fill(run, 0, area.iova, 4096, 0x44) > 0, "a write of it");
+	expect(run, memory_is(run, 0x10000, 4096, 0x33), "memory without the right changed");
+	expect_rc(run, ioas_unmap(run->space, area.iova, area.length), 0, "unmap");
+}
+
+static void a_replaced_space_is_out_of_reach(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+	struct ioas *other = space_create(run, MEMORY_SIZE / 2, 0x10000);
+	uint32_t id = 12345;
+
+	if (!other)
+		return;
+	expect_rc(run, driver->start(run), 0, "start");
+	memset(run->memory, 0x11, MEMORY_SIZE);
+	expect_rc(run, attach(run, other), 0, "replace");
+	expect_rc(run, driver->fill(run, 0, MEMORY_IOVA, 4096, 0x22), 0, "DMA");
+	expect(run, memory_is(run, 0, 4096, 0x11), "the old space was written");
+	expect(run, memory_is(run, MEMORY_SIZE / 2, 4096, 0x22), "the new space was not");
+	/* A replacement that fails leaves the one that is. */
+	expect_rc(run, vfio_device_attach(run->vdev, &id), -ENOENT, "an unknown space");
+	expect_rc(run, driver->fill(run, 0, MEMORY_IOVA, 4096, 0x33), 0, "DMA after that");
+	expect(run, memory_is(run, MEMORY_SIZE / 2, 4096, 0x33), "the new space is lost");
+	expect_rc(run, attach(run, run->space), 0, "and back");
+	expect_rc(run, driver->fill(run, 0, MEMORY_IOVA, 4096, 0x44), 0, "DMA");
+	expect(run, memory_is(run, 0, 4096, 0x44), "the first space is not back");
+	expect(run, memory_is(run, MEMORY_SIZE / 2, 4096, 0x33), "the other space was written");
+	expect_rc(run, ioas_destroy(other), 0, "destroying the other space");
+}
+
+static void a_reset_ends_dma(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+	uint32_t count = 7;
+
+	expect_rc(run, driver->start(run), 0, "start");
+	expect_rc(run, driver->fill(run, 0, MEMORY_IOVA, 0x1000, 0x22), 0, "DMA");
+	expect_rc(run, device_reset(run), 0, "reset");
+	memset(run->memory, 0x11, 0x1000);
+	expect_rc(run, driver->start(run), 0, "start again");
+	expect_rc(run, driver->completed(run, &count), 0, "requests done");
+	expect_rc(run, count, 0, "requests done since the reset");
+	expect(run, memory_is(run, 0, 0x1000, 0x11), "memory changed after the reset");
+	expect_rc(run, driver->fill(run, 0, MEMORY_IOVA, 0x1000, 0x33), 0, "DMA after the reset");
+	expect(run, memory_is(run, 0, 0x1000, 0x33), "memory did not change");
+}
+
+const struct contract_test dma_tests[] = {
+	{"dma.the_device_reads_and_writes_memory",
+	 "vfio_device_ops.attach_ioas, vfio_device_events.dma_read, vfio_device_events.dma_write",
+	 HAS_DMA, 0, the_device_reads_and_writes_memory},
+	{"dma.a_hole_is_an_error_of_the_request", "vfio_device_ops.attach_ioas", HAS_DMA, 0,
+	 a_hole_is_an_error_of_the_request},
+	{"dma.without_bus_master_there_is_no_dma", "vfio_device_ops.write", HAS_DMA, 0,
+	 without_bus_master_there_is_no_dma},
+	{"dma.a_detached_device_reaches_nothing", "vfio_device_ops.detach_ioas", HAS_DMA, 0,
+	 a_detached_device_reaches_nothing},
+	{"dma.unmapped_memory_is_out_of_reach", "vfio_device_ops.dma_unmap", HAS_DMA, 0,
+	 unmapped_memory_is_out_of_reach},
+	{"dma.rights_are_kept", "vfio_device_ops.attach_ioas", HAS_DMA, 0, rights_are_kept},
+	{"dma.a_replaced_space_is_out_of_reach", "vfio_device_ops.attach_ioas", HAS_DMA, 0,
+	 a_replaced_space_is_out_of_reach},
+	{"dma.a_reset_ends_dma", "vfio_device_ops.ioctl", HAS_DMA | HAS_RESET, 0, a_reset_ends_dma},
+	{0},
+};

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Registration, open and close, the KVM association, names and the state as data. */
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/contract/contract.h"
+#include "tests/contract/spy.h"
+#include "vmm/base/kvm.h"
+
+/* ---- open ------------------------------------------------------------------------------------- */
+
+static void refuses_everything(struct run *run, const char *when)
+{
+	struct vfio_device_info info = {.argsz = sizeof(info)};
+	struct vfio_region_info region_info = {.argsz = sizeof(region_info)};
+	struct vfio_device_feature probe = {
+		.argsz = sizeof(probe),
+		.flags = VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_MIGRATION,
+	};
+	struct vfio_device *vdev = run->vdev;
+	uint32_t id = ioas_id(run->space);
+	uint8_t byte = 0;
+
+	expect_rc(run, vfio_device_ioctl(vdev, VFIO_DEVICE_GET_INFO, &info), -EINVAL, "%s: info",
+		  when);
+	expect_rc(run, vfio_device_ioctl(vdev, VFIO_DEVICE_GET_REGION_INFO, &region_info), -EINVAL,
+		  "%s: region info", when);
+	expect_rc(run, vfio_device_ioctl(vdev, VFIO_DEVICE_FEATURE, &probe), -EINVAL,
+		  "%s: a feature", when);
+	expect_rc(run, vfio_device_ioctl(vdev, VFIO_DEVICE_RESET, NULL), -EINVAL, "%s: reset",
+		  when);
+	expect_rc(run, vfio_device_read(vdev, &byte, 1, 0), -EINVAL, "%s: read", when);
+	expect_rc(run, vfio_device_write(vdev, &byte, 1, 0), -EINVAL, "%s: write", when);
+	expect_rc(run, vfio_device_mmap(vdev, run->memory, 4096, PROT_READ, 0), -EINVAL, "%s: mmap",
+		  when);
+	expect_rc(run, vfio_device_attach(vdev, &id), -EINVAL, "%s: attach", when);
+	expect_rc(run, vfio_device_detach(vdev), -EINVAL, "%s: detach", when);
+	expect_rc(run, vfio_device_pasid_attach(vdev, 1, &id), -EINVAL, "%s: PASID attach", when);
+	expect_rc(run, vfio_device_pasid_detach(vdev, 1), -EINVAL, "%s: PASID detach", when);
+	expect(run, !vdev->access_granted, "%s: access is granted", when);
+}
+
+static void closed_refuses_everything(struct run *run)
+{
+	refuses_everything(run, "before open");
+	step(run, "open and close");
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	expect(run, run->vdev->access_granted, "access is not granted after open");
+	vfio_device_close(run->vdev);
+	refuses_everything(run, "after close");
+	/* Closing what is closed is nothing. */
+	vfio_device_close(run->vdev);
+}
+
+static void one_open(struct run *run)
+{
+	expect(run, run->vdev->open_count == 1, "open_count is %u", run->vdev->open_count);
+	expect_rc(run, vfio_device_open(run->vdev, run->ictx), -EINVAL, "a second open");
+	expect(run, run->vdev->open_count == 1, "open_count is %u then", run->vdev->open_count);
+	config_read(run, 0, 4);
+	vfio_device_close(run->vdev);
+	expect(run, !run->vdev->open_count, "open_count is %u at the end", run->vdev->open_count);
+}
+
+static void binding_is_no_command(struct run *run)
+{
+	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind), .iommufd = 0};
+
+	expect_rc(run, vfio_device_ioctl(run->vdev, VFIO_DEVICE_BIND_IOMMUFD, &bind), -EINVAL,
+		  "BIND of a bound device");
+	expect(run, run->vdev->iommufd_ictx == run->ictx, "bound to another context");
+}
+
+static void open_wants_address_spaces(struct run *run)
+{
+	expect_rc(run, vfio_device_open(run->vdev, NULL), -EINVAL, "open without address spaces");
+	expect(run, !run->vdev->open_count && !run->vdev->iommufd_ictx, "something is open");
+}
+
+static void order_is_the_kernels(struct run *run)
+{
+	struct spy *spy = spy_on(run->vdev);
+
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	expect_rc(run, attach(run, run->space), 0, "attach");
+	vfio_device_close(run->vdev);
+	expect(run, !strcmp(spy->order, "bind open attach close detach unbind"),
+	       "the order was: %s", spy->order);
+	expect(run,
+	       !run->vdev->iommufd_ictx && run->vdev->iommufd_kind == VFIO_IOMMUFD_NONE &&
+		       !run->vdev->iommufd_devid,
+	       "bound after close");
+}
+
+static void cycles_leave_nothing(struct run *run)
+{
+	size_t fds;
+
+	/* The first makes what stays for the VM: the kvm-vfio device. */
+	expect_rc(run, device_open(run, run->vdev), 0, "the first open");
+	vfio_device_close(run->vdev);
+	fds = count_fds();
+	for (int i = 0; i < 3; i++) {
+		step(run, "cycle %d", i);
+		expect_rc(run, device_open(run, run->vdev), 0, "open in cycle %d", i);
+		expect_rc(run, attach(run, run->space), 0, "attach in cycle %d", i);
+		vfio_device_close(run->vdev);
+	}
+	expect(run, count_fds() == fds, "%zu descriptors, %zu before", count_fds(), fds);
+	expect(run, run->kvm->refcount == 1, "%u references to the VM", run->kvm->refcount);
+}
+
+/* ---- other processes -------------------------------------------------------------------------- */
+
+static const struct contract_test in_other_process = {.id = "another process", .flags = CLOSED};
+
+/* In a fork: a VM of its own with the same device, opened. */
+static int other_open(struct run *run, struct run *other)
+{
+	int rc;
+
+	*other = (struct run){.target = run->target,
+			      .test = &in_other_process,
+			      .device = run->device,
+			      .argument = run->argument,
+			      .result = run->result};
+	rc = run_begin(other);
+	return rc ? rc : device_open(other, other->vdev);
+}
+
+static void one_open_in_the_system(struct run *run)
+{
+	struct run other;
+	int status = 0;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid)
+		_exit(-other_open(run, &other));
+	expect(run, pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status),
+	       "the other process did not end well (%#x)", (unsigned)status);
+	expect_rc(run, -WEXITSTATUS(status), answer(run, "errno", -EINVAL),
+		  "open by another process");
+	config_read(run, 0, 4);
+}
+
+static bool opens_again(void *ctx)
+{
+	struct run *run = ctx;
+
+	return !device_open(run, run->vdev);
+}
+
+static void kill_leaves_nothing(struct run *run)
+{
+	int ready[2], status;
+	struct run other;
+	char byte = 0;
+	pid_t pid;
+
+	expect_rc(run, pipe(ready), 0, "a pipe");
+	pid = fork();
+	if (!pid) {
+		byte = (char)-other_open(run, &other);
+		if (!byte)
+			byte = (char)-attach(&other, other.space);
+		if (write(ready[1], &byte, 1) == 1)
+			pause();
+		_exit(1);
+	}
+	step(run, "waiting for the other process to open the device");
+	expect(run, read(ready[0], &byte, 1) == 1 && !byte, "the other process: errno %d", byte);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	close(ready[0]);
+	close(ready[1]);
+	/* The last reference of a dead process is dropped by a worker of the kernel, or the server. */
+	step(run, "opening the device that a dead process had");
+	wait_until(opens_again, run);
+	expect_rc(run, attach(run, run->space), 0, "attach");
+	config_read(run, 0, 4);
+	expect(run, run->kvm->refcount == 2, "%u references to the VM", run->kvm->refcount);
+}
+
+/* ---- registration ----------------------------------------------------------------------------- */
+
+static void open_wants_registration(struct run *run)
+{
+	expect(run, vfio_device_try_get_registration(run->vdev), "not registered");
+	expect(run, run->vdev->refcount == 2, "%u registration references", run->vdev->refcount);
+	vfio_device_put_registration(run->vdev);
+	vfio_unregister_device(run->vdev);
+	expect(run, !vfio_device_try_get_registration(run->vdev), "registered still");
+	expect_rc(run, device_open(run, run->vdev), -ENODEV, "open of an unregistered device");
+	vfio_device_free(run->vdev);
+	run->vdev = NULL;
+}
+
+struct unregister {
+	struct vfio_device *vdev;
+	atomic_bool done;
+};
+
+static void *unregister_thread(void *arg)
+{
+	struct unregister *unregister = arg;
+
+	vfio_unregister_device(unregister->vdev);
+	atomic_store(&unregister->done, true);
+	return NULL;
+}
+
+static bool unregistering(void *ctx)
+{
+	struct unregister *unregister = ctx;
+	bool begun;
+
+	pthread_mutex_lock(&unregister->vdev->lock);
+	begun = !unregister->vdev->registered;
+	pthread_mutex_unlock(&unregister->vdev->lock);
+	return begun;
+}
+
+static void unregister_waits_for_the_last_reference(struct run *run)
+{
+	struct unregister unregister = {.vdev = run->vdev};
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, unregister_thread, &unregister);
+	step(run, "waiting for the unregister to begin");
+	wait_until(unregistering, &unregister);
+	expect(run, !vfio_device_try_get_registration(run->vdev),
+	       "a new reference while it unregisters");
+	/* The device works as long as it is open. */
+	config_read(run, 0, 4);
+	expect(run, !atomic_load(&unregister.done), "unregister returned before the close");
+	step(run, "closing, which ends the unregister");
+	vfio_device_close(run->vdev);
+	pthread_join(thread, NULL);
+	vfio_device_free(run->vdev);
+	run->vdev = NULL;
+}
+
+static void release_runs_once(struct run *run)
+{
+	struct spy *spy = spy_on(run->vdev);
+
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	vfio_device_close(run->vdev);
+	vfio_unregister_device(run->vdev);
+	expect(run, !spy->releases, "released before it was freed");
+	vfio_device_free(run->vdev);
+	run->vdev = NULL;
+	expect(run, spy->releases == 1, "released %u times", spy->releases);
+}
+
+/* ---- KVM -------------------------------------------------------------------------------------- */
+
+static void kvm_is_referenced_while_open(struct run *run)
+{
+	expect(run, run->kvm->refcount == 1, "%u references at first", run->kvm->refcount);
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	expect(run, run->vdev->kvm == run->kvm && run->vdev->put_kvm, "no VM in the device");
+	expect(run, run->kvm->refcount == 2, "%u references while open", run->kvm->refcount);
+	expect_rc(run, vfio_device_set_kvm(run->vdev, NULL), -EBUSY, "another VM while open");
+	vfio_device_close(run->vdev);
+	expect(run, !run->vdev->kvm && !run->vdev->put_kvm, "a VM in the closed device");
+	expect(run, run->kvm->refcount == 1, "%u references after close", run->kvm->refcount);
+
+	step(run, "open without a VM");
+	expect_rc(run, vfio_device_set_kvm(run->vdev, NULL), 0, "no VM");
+	expect_rc(run, vfio_device_open(run->vdev, run->ictx), 0, "open without a VM");
+	expect(run, !run->vdev->kvm, "a VM that nobody gave");
+}
+
+/* ---- names and state -------------------------------------------------------------------------- */
+
+static void names_match(struct run *run)
+{
+	struct vfio_config config = {.name = run->device, .fd = -1};
+	struct vfio_device *vdev = run->vdev;
+	unsigned takers = 0;
+
+	for (const struct vfio_provider *const *p = vfio_providers; *p; p++)
+		takers += (*p)->match(&config) > 0;
+	expect(run, takers == 1, "%u providers take the name", takers);
+	expect(run, vdev->dev && vdev->dev[0], "no name");
+	expect(run, vdev->ops->name && vdev->ops->name[0], "no provider's name");
+	expect(run, vfio_device_match(vdev, vdev->dev) > 0, "it does not answer to %s", vdev->dev);
+	expect_rc(run, vfio_device_match(vdev, "no such device"), 0, "a name of something else");
+	expect(run, vfio_device_sets_find(&run->sets, vdev->dev) == vdev, "not found in its set");
+	expect(run, !vfio_device_sets_find(&run->sets, "no such device"), "found something else");
+}
+
+static void index_is_the_nodes(struct run *run)
+{
+	char path[64];
+
+	if (!(run->target->has & HAS_NODE)) {
+		expect(run, run->vdev->index == UINT_MAX, "index %u without a node",
+		       run->vdev->index);
+		return;
+	}
+	snprintf(path, sizeof(path), "/dev/vfio/devices/vfio%u", run->vdev->index);
+	expect_rc(run, access(path, F_OK), 0, "%s", path);
+}
+
+static void state_is_data(struct run *run)
+{
+	static const char *const members[] = {"device",      "provider",     "open",        "kvm",
+					      "set_id",      "set_devices",  "features",    "iommu",
+					      "migration",   "dirty_source", "dma_logging", "index",
+					      "reset_method"};
+	json_t *root = vfio_device_status(run->vdev), *iommu;
+
+	if (!expect(run, json_is_object(root), "no object"))
+		return;
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+		expect(run, json_object_get(root, members[i]), "no member %s", members[i]);
+	expect(run, json_is_true(json_object_get(root, "open")), "not open");
+	expect(run, json_is_true(json_object_get(root, "kvm")), "no VM");
+	iommu = json_object_get(root, "iommu");
+	expect(run, json_is_true(json_object_get(iommu, "attached")), "not attached");
+	expect(run,
+	       !strcmp(json_string_value(json_object_get(iommu, "kind")),
+		       run->target->has & HAS_PHYSICAL ? "physical" : "emulated"),
+	       "kind %s", json_string_value(json_object_get(iommu, "kind")));
+	expect(run,
+	       json_is_null(json_object_get(root, "migration")) ==
+		       !(run->target->has & HAS_MIGRATION),
+	       "migration is %s", run->target->has & HAS_MIGRATION ? "null" : "there");
+	json_decref(root);
+
+	vfio_device_close(run->vdev);
+	root = vfio_device_status(run->vdev);
+	expect(run, json_is_false(json_object_get(root, "open")), "open after close");
+	json_decref(root);
+}
+
+const struct contract_test life_tests[] = {
+	{"life.closed_refuses_everything", "vfio_device.access_granted", 0, CLOSED,
+	 closed_refuses_everything},
+	{"life.one_open", "vfio_device.open_count", 0, 0, one_open},
+	{"life.binding_is_no_command", "vfio_device.iommufd_ictx, vfio_device_ops.bind_iommufd", 0,
+	 0, binding_is_no_command},
+	{"life.open_wants_address_spaces", "vfio_device_ops.bind_iommufd", 0, CLOSED,
+	 open_wants_address_spaces},
+	{"life.order_is_the_kernels",
+	 "vfio_device_ops.bind_iommufd, vfio_device_ops.open_device, vfio_device_ops.close_device, "
+	 "vfio_device_ops.unbind_iommufd, vfio_device.iommufd_devid",
+	 0, CLOSED, order_is_the_kernels},
+	{"life.cycles_leave_nothing",
+	 "vfio_device_ops.close_device, vfio_device_ops.unbind_iommufd", 0, CLOSED,
+	 cycles_leave_nothing},
+	{"life.one_open_in_the_system", "vfio_device.open_count", HAS_NODE, 0,
+	 one_open_in_the_system},
+	{"life.kill_leaves_nothing", "vfio_device.kvm, vfio_device.put_kvm", HAS_NODE, CLOSED,
+	 kill_leaves_nothing},
+	{"life.open_wants_registration", "vfio_device.registered, vfio_device.refcount", 0, CLOSED,
+	 open_wants_registration},
+	{"life.unregister_waits_for_the_last_reference",
+	 "vfio_device.refcount, vfio_device.comp, vfio_device.lock", 0, 0,
+	 unregister_waits_for_the_last_reference},
+	{"life.release_runs_once", "vfio_device_ops.release, vfio_device_ops.init", 0, CLOSED,
+	 release_runs_once},
+	{"life.kvm_is_referenced_while_open",
+	 "vfio_device.user_kvm, vfio_device.kvm, vfio_device.put_kvm", 0, CLOSED,
+	 kvm_is_referenced_while_open},
+	{"life.names_match", "vfio_device.dev, vfio_device_ops.name, vfio_device_ops.match", 0, 0,
+	 names_match},
+	{"life.index_is_the_nodes", "vfio_device.index", 0, 0, index_is_the_nodes},
+	{"life.state_is_data", "vfio_device_ops.debug, vfio_device.last_state", 0, 0,
+	 state_is_data},
+	{0},
+};

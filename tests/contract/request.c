@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The device is wanted back: by the host, or by the one who unregisters it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/contract/contract.h"
+
+struct requests {
+	atomic_uint calls;
+	atomic_uint last; /* count of the last */
+	atomic_bool rising;
+};
+
+static void on_request(void *ctx, unsigned count)
+{
+	struct requests *requests = ctx;
+
+	if (atomic_load(&requests->calls) && count <= atomic_load(&requests->last))
+		atomic_store(&requests->rising, false);
+	atomic_store(&requests->last, count);
+	atomic_fetch_add(&requests->calls, 1);
+}
+
+static const struct vfio_device_events events = {.request = on_request};
+
+static bool requested(void *ctx)
+{
+	return atomic_load(&((struct requests *)ctx)->calls);
+}
+
+static int write_text(const char *path, const char *text)
+{
+	const int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t done = -1;
+
+	if (fd < 0)
+		return -errno;
+	done = write(fd, text, strlen(text));
+	close(fd);
+	return done < 0 ? -errno : 0;
+}
+
+/*
+ * The host unbinds the driver, which waits inside vfio_unregister_group_dev() until the device is
+ * closed. Last of all tests of a target: bound again, it is another device.
+ */
+static void the_host_has_it_back(struct run *run)
+{
+	struct requests requests = {.rising = true};
+	char link[64], sysfs[PATH_MAX], driver[PATH_MAX], path[PATH_MAX + 16];
+	const char *name;
+	int status = 0;
+	pid_t pid;
+
+	vfio_device_set_events(run->vdev, &events, &requests);
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	snprintf(link, sizeof(link), "/sys/class/vfio-dev/vfio%u/device", run->vdev->index);
+	if (!expect(run, realpath(link, sysfs), "%s: %s", link, strerror(errno)))
+		return;
+	name = strrchr(sysfs, '/') + 1;
+	snprintf(path, sizeof(path), "%s/driver", sysfs);
+	if (!expect(run, realpath(path, driver), "%s: %s", path, strerror(errno)))
+		return;
+
+	snprintf(path, sizeof(path), "%s/unbind", driver);
+	pid = fork();
+	if (!pid) {
+		/* The device's descriptor among them: as long as one is left, nobody has it back. */
+		close_range(3, ~0u, 0);
+		_exit(-write_text(path, name));
+	}
+	step(run, "waiting for the host's request");
+	wait_until(requested, &requests);
+	expect_rc(run, atomic_load(&requests.last), 0, "the first count");
+	expect(run, atomic_load(&requests.rising), "the counts do not rise");
+	/* It works until it is closed, and the unbind waits for that. */
+	config_read(run, 0, 4);
+	expect_rc(run, waitpid(pid, &status, WNOHANG), 0, "the unbind, which is to wait");
+	vfio_device_close(run->vdev);
+	step(run, "waiting for the unbind to end");
+	waitpid(pid, &status, 0);
+	expect_rc(run, WEXITSTATUS(status), 0, "the unbind");
+	snprintf(path, sizeof(path), "/dev/vfio/devices/vfio%u", run->vdev->index);
+	expect(run, access(path, F_OK), "the node is there still");
+	expect_rc(run, device_open(run, run->vdev), answer(run, "open", -ENOENT),
+		  "open of a device that is gone");
+	snprintf(path, sizeof(path), "%s/bind", driver);
+	expect_rc(run, write_text(path, name), 0, "bound again");
+}
+
+const struct contract_test request_tests[] = {
+	{"request.the_host_has_it_back",
+	 "vfio_device_ops.request, vfio_device.events, vfio_device.events_ctx, "
+	 "vfio_device_events.request",
+	 HAS_REQ | HAS_TAKE_AWAY, CLOSED, the_host_has_it_back},
+	{0},
+};

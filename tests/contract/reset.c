@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* VFIO_DEVICE_RESET, the function level reset of PCI Express, and the hot reset of a set. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <linux/pci_regs.h>
+
+#include "tests/contract/contract.h"
+
+/* The device answers, and its registers have their first values again. */
+static void check_fresh(struct run *run, const char *after)
+{
+	const struct driver *driver = run->target->driver;
+	uint32_t value = 1;
+
+	expect(run, (config_read(run, PCI_VENDOR_ID, 4) & 0xffff) != 0xffff, "%s: no vendor id",
+	       after);
+	if (!driver)
+		return;
+	command(run, PCI_COMMAND_MEMORY, 0);
+	expect_rc(run, driver->get(run, &value), 0, "%s: a register", after);
+	expect_rc(run, value, 0, "%s: a register that was written before", after);
+}
+
+static void write_something(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+	uint32_t value = 0;
+
+	command(run, PCI_COMMAND_MEMORY, 0);
+	if (!driver)
+		return;
+	expect_rc(run, driver->put(run, 0x1234), 0, "a write of a register");
+	expect_rc(run, driver->get(run, &value), 0, "a read of a register");
+	expect_rc(run, value, 0x1234, "the register");
+}
+
+static void the_device_is_fresh_after_it(struct run *run)
+{
+	write_something(run);
+	expect_rc(run, device_reset(run), 0, "reset");
+	check_fresh(run, "after the reset");
+	expect(run, run->vdev->reset_method && !strcmp(run->vdev->reset_method, "device"),
+	       "the method is %s", run->vdev->reset_method ? run->vdev->reset_method : "not noted");
+	expect_rc(run, device_reset(run), 0, "another reset");
+}
+
+/* The user's eventfds and the attachment outlive the reset (vfio_pci_core.c writes the messages anew). */
+static void vectors_and_attachment_stay(struct run *run)
+{
+	const uint32_t index =
+		run->target->has & HAS_MSIX ? VFIO_PCI_MSIX_IRQ_INDEX : VFIO_PCI_MSI_IRQ_INDEX;
+	const int32_t fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	eventfd_t value;
+
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, index, 0, 1, &fd, 4), 0, "a vector");
+	expect_rc(run, device_reset(run), 0, "reset");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, index, 0, 1, NULL, 0), 0, "the loopback");
+	expect(run, !eventfd_read(fd, &value), "the vector is lost");
+	expect(run, run->vdev->iommufd_attached, "the attachment is lost");
+	expect_rc(run, ioas_destroy(run->space), -EBUSY, "destroying the space");
+	close(fd);
+}
+
+static void function_level_reset_by_config(struct run *run)
+{
+	const uint32_t cap = config_capability(run, PCI_CAP_ID_EXP);
+	uint32_t control;
+
+	if (!expect(run, cap, "no PCI Express capability"))
+		return;
+	if (!(config_read(run, cap + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR)) {
+		expect(run, answer(run, "flr", 1) == 0, "no function level reset");
+		return;
+	}
+	write_something(run);
+	control = config_read(run, cap + PCI_EXP_DEVCTL, 2);
+	config_write(run, cap + PCI_EXP_DEVCTL, control | PCI_EXP_DEVCTL_BCR_FLR, 2);
+	expect(run, !(config_read(run, cap + PCI_EXP_DEVCTL, 2) & PCI_EXP_DEVCTL_BCR_FLR),
+	       "the bit reads as set");
+	check_fresh(run, "after the function level reset");
+}
+
+static void hot_reset_names_the_set(struct run *run)
+{
+	struct vfio_pci_hot_reset_info info = {.argsz = sizeof(info)}, *whole;
+	const size_t size = sizeof(info) + 16 * sizeof(struct vfio_pci_dependent_device);
+	const unsigned command_nr = VFIO_DEVICE_GET_PCI_HOT_RESET_INFO;
+
+	expect_rc(run, vfio_device_ioctl(run->vdev, command_nr, NULL), -EFAULT, "no structure");
+	info.argsz = sizeof(info) - 1;
+	expect_rc(run, vfio_device_ioctl(run->vdev, command_nr, &info), -EINVAL,
+		  "a structure that is too short");
+	info.argsz = sizeof(info);
+	expect_rc(run, vfio_device_ioctl(run->vdev, command_nr, &info), -ENOSPC,
+		  "no room for devices");
+	expect(run, info.count >= 1 && info.count <= 16, "%u devices", info.count);
+	whole = calloc(1, size);
+	whole->argsz = (uint32_t)size;
+	expect_rc(run, vfio_device_ioctl(run->vdev, command_nr, whole), 0, "with room");
+	expect_rc(run, whole->count, info.count, "the count");
+	expect(run, whole->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID, "flags %#x", whole->flags);
+	expect(run, whole->flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED, "not all ours: flags %#x",
+	       whole->flags);
+	if (whole->count == 1)
+		expect_rc(run, whole->devices[0].devid, run->vdev->iommufd_devid, "the device id");
+	free(whole);
+}
+
+static void hot_reset_is_checked(struct run *run)
+{
+	struct vfio_pci_hot_reset reset = {.argsz = sizeof(reset) - 1};
+	const unsigned command_nr = VFIO_DEVICE_PCI_HOT_RESET;
+
+	expect_rc(run, vfio_device_ioctl(run->vdev, command_nr, NULL), -EFAULT, "no structure");
+	expect_rc(run, vfio_device_ioctl(run->vdev, command_nr, &reset), -EINVAL,
+		  "a structure that is too short");
+	reset.argsz = sizeof(reset);
+	reset.flags = 1;
+	expect_rc(run, vfio_device_ioctl(run->vdev, command_nr, &reset), -EINVAL,
+		  "an unknown flag");
+	reset.flags = 0;
+	reset.count = 1;
+	expect_rc(run, vfio_device_ioctl(run->vdev, command_nr, &reset), -EINVAL,
+		  "a group descriptor of a device that is bound by itself");
+}
+
+static void hot_reset_resets(struct run *run)
+{
+	struct vfio_pci_hot_reset reset = {.argsz = sizeof(reset)};
+
+	write_something(run);
+	expect_rc(run, vfio_device_ioctl(run->vdev, VFIO_DEVICE_PCI_HOT_RESET, &reset), 0,
+		  "hot reset");
+	check_fresh(run, "after the hot reset");
+	expect(run, run->vdev->reset_method && !strcmp(run->vdev->reset_method, "hot"),
+	       "the method is not noted");
+}
+
+const struct contract_test reset_tests[] = {
+	{"reset.the_device_is_fresh_after_it", "vfio_device_ops.ioctl, vfio_device.reset_method",
+	 HAS_RESET, 0, the_device_is_fresh_after_it},
+	{"reset.vectors_and_attachment_stay", "vfio_device_ops.ioctl", HAS_RESET, 0,
+	 vectors_and_attachment_stay},
+	{"reset.function_level_reset_by_config", "vfio_device_ops.write", HAS_RESET, 0,
+	 function_level_reset_by_config},
+	{"reset.hot_reset_names_the_set", "vfio_device_ops.ioctl, vfio_device_set.set_id",
+	 HAS_HOT_RESET, 0, hot_reset_names_the_set},
+	{"reset.hot_reset_is_checked", "vfio_device_ops.ioctl", HAS_HOT_RESET, 0,
+	 hot_reset_is_checked},
+	{"reset.hot_reset_resets", "vfio_device_ops.ioctl, vfio_device.reset_method", HAS_HOT_RESET,
+	 0, hot_reset_resets},
+	{0},
+};

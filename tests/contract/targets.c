@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The targets: what each device has, and where it may differ and why. */
+#include "tests/contract/contract.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ABSENT(what, why)                                                                          \
+	{                                                                                          \
+		what, why                                                                          \
+	}
+#define END_OF_ABSENCES                                                                            \
+	{                                                                                          \
+		0, NULL                                                                            \
+	}
+#define END                                                                                        \
+	{                                                                                          \
+		NULL, 0, NULL                                                                      \
+	}
+
+/* ---- real devices behind vfio-pci ------------------------------------------------------------- */
+
+#define VFIO_PCI                                                                                   \
+	(HAS_PHYSICAL | HAS_NODE | HAS_RESET | HAS_BAR | HAS_DECODE | HAS_REQ | HAS_TAKE_AWAY |    \
+	 HAS_MSIX | HAS_MSIX_TABLE | HAS_IOEVENTFD | HAS_HOT_RESET | HAS_LOW_POWER)
+
+/* Of them all. */
+#define VFIO_PCI_ABSENCES                                                                          \
+	ABSENT(HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_MIG_ERROR | HAS_REINIT,                \
+	       "vfio-pci itself cannot migrate a device; its variant drivers can"),                \
+		ABSENT(HAS_LOG, "vfio-pci has no DMA log"),                                        \
+		ABSENT(HAS_PASID, "QEMU's devices have no PASID capability"),                      \
+		ABSENT(HAS_DRIVER | HAS_DMA,                                                       \
+		       "the suite has no driver for this device; guests in the lab have"),         \
+		ABSENT(HAS_TOKEN, "no VF whose PF vfio-pci holds: lab case provider has one"),     \
+		ABSENT(HAS_KVM_SEEN, "vfio-pci does not tell whether it holds a KVM"),             \
+		ABSENT(HAS_MMAP, "no BAR of this device remembers what is written into it")
+
+static const struct absence nvme_absences[] = {
+	VFIO_PCI_ABSENCES,
+	ABSENT(HAS_MSI, "QEMU's NVMe has MSI-X only"),
+	END_OF_ABSENCES,
+};
+
+static const struct difference nvme_differences[] = {
+	{"features.what_is_declared_absent_is_absent/mmap", 1,
+	 "its registers can be mapped, but are no memory"},
+	END,
+};
+
+static const struct target nvme = {
+	.name = "nvme",
+	.what = "QEMU's NVMe behind vfio-pci and the emulated VT-d",
+	.has = VFIO_PCI,
+	.kernel = true,
+	.bar = 0,
+	.bar_at = 8, /* VS: the version */
+	.absences = nvme_absences,
+	.differences = nvme_differences,
+};
+
+static const struct absence igb_absences[] = {
+	VFIO_PCI_ABSENCES,
+	END_OF_ABSENCES,
+};
+
+static const struct difference igb_differences[] = {
+	{"features.what_is_declared_absent_is_absent/mmap", 1,
+	 "its registers can be mapped, but are no memory"},
+	{"regions.bar_reads_the_same_by_every_size/narrow", 0,
+	 "QEMU's igb has whole registers only: its answer to less than four bytes is another"},
+	{"token.one_that_nobody_wants_is_refused/errno", 0,
+	 "a PF without VFs in use takes any token, as the one of its VFs (vfio_pci_core.c)"},
+	END,
+};
+
+static const struct target igb = {
+	.name = "igb",
+	.what = "QEMU's igb behind vfio-pci and the emulated VT-d",
+	.has = VFIO_PCI | HAS_MSI,
+	.kernel = true,
+	.bar = 0,
+	.bar_at = 0x5400, /* RAL0: the address */
+	.absences = igb_absences,
+	.differences = igb_differences,
+};
+
+/* ---- mtty, the kernel's sample mdev ------------------------------------------------------------ */
+
+/* The scratch register of its UART, in BAR0. */
+static int mtty_put(struct run *run, uint32_t value)
+{
+	const uint8_t byte = (uint8_t)value;
+	const ssize_t done = region_write(run, 0, 7, &byte, 1);
+
+	return done == 1 ? 0 : done < 0 ? (int)done : -EIO;
+}
+
+static int mtty_get(struct run *run, uint32_t *value)
+{
+	uint8_t byte = 0;
+	const ssize_t done = region_read(run, 0, 7, &byte, 1);
+
+	*value = byte;
+	return done == 1 ? 0 : done < 0 ? (int)done : -EIO;
+}
+
+static const struct driver mtty_driver = {.put = mtty_put, .get = mtty_get};
+
+static const struct absence mtty_absences[] = {
+	ABSENT(HAS_PHYSICAL, "an mdev has no IOMMU"),
+	ABSENT(HAS_PASID, "mtty does no DMA"),
+	ABSENT(HAS_DMA, "mtty does no DMA"),
+	ABSENT(HAS_BAR | HAS_DECODE, "mtty does not check accesses to its BARs, nor PCI_COMMAND"),
+	ABSENT(HAS_MMAP, "mtty's BARs are ports"),
+	ABSENT(HAS_MSIX | HAS_MSIX_TABLE, "mtty has one MSI"),
+	ABSENT(HAS_REQ | HAS_TAKE_AWAY, "mtty has no request callback"),
+	ABSENT(HAS_MIG_ERROR, "mtty stays in RESUMING when it does not take a stream"),
+	ABSENT(HAS_REINIT, "mtty never begins PRE_COPY anew"),
+	ABSENT(HAS_LOW_POWER | HAS_IOEVENTFD | HAS_HOT_RESET | HAS_TOKEN,
+	       "mtty is no device of a bus"),
+	ABSENT(HAS_KVM_SEEN, "mtty does not want a KVM"),
+	END_OF_ABSENCES,
+};
+
+static const struct difference mtty_differences[] = {
+	{"regions.info_of_the_device/reset", 0, "mtty resets without saying so in its flags"},
+	{"regions.info_of_every_region/config", 255, "mtty's config space is one byte short"},
+	{"migration.a_fresh_device_runs/next", VFIO_DEVICE_STATE_STOP,
+	 "mtty leaves its state to the next user, who has to reset it"},
+	{"regions.config_ends", 0,
+	 "mtty does not check offsets in config space, and reads past its buffer"},
+	{"reset.the_device_is_fresh_after_it", 0, "mtty's reset is of the migration state alone"},
+	{"reset.function_level_reset_by_config", 0, "mtty has no PCI Express capability"},
+	{"stream.pre_copy_goes_over_into_stop_copy/poll", 0, "mtty's stream cannot be polled"},
+	{"stream.pre_copy_goes_over_into_stop_copy/drained", 0, "mtty says 0 for -ENOMSG"},
+	END,
+};
+
+static const struct target mtty = {
+	.name = "mtty",
+	.what = "the kernel's sample mdev with all migration states",
+	.has = HAS_NODE | HAS_RESET | HAS_MSI | HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_LOG |
+	       HAS_DRIVER,
+	.kernel = true,
+	.driver = &mtty_driver,
+	.absences = mtty_absences,
+	.differences = mtty_differences,
+};
+
+const struct target *const targets[] = {&nvme, &igb, &mtty, NULL};
