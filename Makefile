@@ -122,18 +122,25 @@ unit-threads: $(TSAN_BIN)
 	$(Q)tests/unit/run $(TSAN_BIN)
 
 # Each part is one line here; tests/suite adds up what they counted.
+SUITE = 'lint=$(MAKE) --no-print-directory lint' \
+	'docs=tests/docs' \
+	'unit=$(MAKE) -j$(JOBS) --no-print-directory unit BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
+	'threads=$(MAKE) -j$(JOBS) --no-print-directory unit-threads BUILD=$(BUILD)/tsan OPT="-O1 -g" SAN=-fsanitize=thread' \
+	'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
+	'arm64-compile=$(MAKE) -j$(JOBS) --no-print-directory arm64-compile' \
+	'guest=tests/guest/run $(BUILD)/sluice' \
+	'play=tests/lab/play-test' \
+	'lab=tests/lab/run'
+# What takes minutes and seldom tells more.
+SUITE_LONG = 'lab-long=tests/lab/run $(wildcard tests/lab/long/*.sh)'
+
 test: setup
 	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
-	$(Q)BUILD=$(BUILD) tests/suite \
-		'lint=$(MAKE) --no-print-directory lint' \
-		'docs=tests/docs' \
-		'unit=$(MAKE) -j$(JOBS) --no-print-directory unit BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
-		'threads=$(MAKE) -j$(JOBS) --no-print-directory unit-threads BUILD=$(BUILD)/tsan OPT="-O1 -g" SAN=-fsanitize=thread' \
-		'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
-		'arm64-compile=$(MAKE) -j$(JOBS) --no-print-directory arm64-compile' \
-		'guest=tests/guest/run $(BUILD)/sluice' \
-		'play=tests/lab/play-test' \
-		'lab=tests/lab/run'
+	$(Q)BUILD=$(BUILD) tests/suite $(SUITE)
+
+test-full: setup
+	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
+	$(Q)BUILD=$(BUILD) tests/suite $(SUITE) $(SUITE_LONG)
 
 JOBS ?= $(shell nproc)
 

@@ -32,6 +32,10 @@ apt_update()
 		# Backports need the release they are ports to.
 		printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$from" "${suite%-backports}"
 	done | sort -u >"$apt_dir/etc/sources.list"
+	# Lists of source packages are long: only where one is wanted.
+	for suite in $(awk '$2 ~ /^src:/ { print $3 }' "$setup_dir/packages" | sort -u); do
+		printf 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$from" "$suite"
+	done >>"$apt_dir/etc/sources.list"
 	cat >"$apt_dir/apt.conf" <<-END
 		Dir::Etc "$apt_dir/etc";
 		Dir::Etc::sourceparts "$apt_dir/etc/empty";
@@ -52,8 +56,9 @@ apt_update()
 	touch "$apt_dir/updated"
 }
 
-# fetch_packages GROUP [closure]: download the group's packages (with all they depend on) and leave their paths in
-# $apt_dir/GROUP.list. A version that has left the mirror is replaced by the newest of its suite.
+# fetch_packages GROUP [closure|source]: download the group's packages (with all they depend on; or, of source packages, which
+# setup/packages names as src:PACKAGE, the upstream archive) into $apt_dir/GROUP. A version that has left the mirror is
+# replaced by the newest of its suite.
 fetch_packages()
 (
 	group=$1 how=${2:-}
@@ -69,6 +74,7 @@ fetch_packages()
 
 	wanted=() prefer=
 	while read -r package suite version; do
+		package=${package#src:}
 		if ! have_version "$package" "$version"; then
 			newest=$(newest_in "$package" "$suite")
 			[ -n "$newest" ] || die "$package: not in $suite"
@@ -84,6 +90,9 @@ fetch_packages()
 	if [ "$how" = closure ]; then
 		apt-get -q -y -c "$apt_dir/apt.conf" -t "$prefer" -o "Dir::Cache::archives=$apt_dir/$group" \
 			--download-only install "${wanted[@]}"
+	elif [ "$how" = source ]; then
+		cd "$apt_dir/$group" || exit 1
+		apt-get -q -c "$apt_dir/apt.conf" --download-only --tar-only source "${wanted[@]}"
 	else
 		cd "$apt_dir/$group" || exit 1
 		apt-get -q -c "$apt_dir/apt.conf" download "${wanted[@]}"

@@ -250,8 +250,8 @@ struct vfio_device {
 	struct vfio_device_set *dev_set;
 	struct vfio_device *dev_set_list; /* next in the set */
 
-	pthread_mutex_t
-		lock;        /* registered, refcount, dma_logging, last_state, last_transition_ns */
+	/* registered, refcount, and what a user did: precopy_info_v2 to reset_method below. A leaf. */
+	pthread_mutex_t lock;
 	pthread_cond_t comp; /* refcount reached 0 */
 	bool registered;
 	unsigned refcount; /* references of registration: one of its own, one while open */
@@ -293,6 +293,7 @@ struct vfio_device {
 	const struct vfio_device_events *events;
 	void *events_ctx;
 
+	/* All that follows is under `lock`. */
 	bool precopy_info_v2; /* the user opted in (feature 12); cleared at close */
 	bool dma_logging;     /* started, not stopped */
 

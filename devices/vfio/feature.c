@@ -132,7 +132,9 @@ static int feature_precopy_info_v2(struct vfio_device *vdev, uint32_t flags, siz
 	if (rc != 1)
 		return rc;
 
+	pthread_mutex_lock(&vdev->lock);
 	vdev->precopy_info_v2 = true;
+	pthread_mutex_unlock(&vdev->lock);
 	return 0;
 }
 

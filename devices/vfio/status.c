@@ -42,19 +42,37 @@ static json_t *features(struct vfio_device *vdev)
 	return list;
 }
 
-static json_t *migration(struct vfio_device *vdev)
-{
+/* What vdev->lock guards, as it was at one moment: resets and changes of state go on meanwhile. */
+struct moment {
 	enum vfio_device_mig_state state;
-	uint64_t took_ns;
+	uint64_t transition_ns;
+	bool precopy_info_v2;
+	bool dma_logging;
+	const char *reset_method;
+};
+
+static struct moment moment_of(struct vfio_device *vdev)
+{
+	struct moment now;
+
+	pthread_mutex_lock(&vdev->lock);
+	now = (struct moment){
+		.state = vdev->last_state,
+		.transition_ns = vdev->last_transition_ns,
+		.precopy_info_v2 = vdev->precopy_info_v2,
+		.dma_logging = vdev->dma_logging,
+		.reset_method = vdev->reset_method,
+	};
+	pthread_mutex_unlock(&vdev->lock);
+	return now;
+}
+
+static json_t *migration(const struct vfio_device *vdev, const struct moment *now)
+{
 	json_t *flags;
 
 	if (!vdev->mig_ops)
 		return json_null();
-
-	pthread_mutex_lock(&vdev->lock);
-	state = vdev->last_state;
-	took_ns = vdev->last_transition_ns;
-	pthread_mutex_unlock(&vdev->lock);
 
 	flags = json_array();
 	if (vdev->migration_flags & VFIO_MIGRATION_STOP_COPY)
@@ -64,8 +82,8 @@ static json_t *migration(struct vfio_device *vdev)
 	if (vdev->migration_flags & VFIO_MIGRATION_PRE_COPY)
 		json_array_append_new(flags, json_string("PRE_COPY"));
 	return json_pack("{s:o, s:s, s:I, s:b}", "flags", flags, "state",
-			 vfio_mig_state_name(state), "last_transition_ns", (json_int_t)took_ns,
-			 "precopy_info_v2", vdev->precopy_info_v2);
+			 vfio_mig_state_name(now->state), "last_transition_ns",
+			 (json_int_t)now->transition_ns, "precopy_info_v2", now->precopy_info_v2);
 }
 
 static json_t *pasids(struct vfio_device *vdev)
@@ -98,24 +116,25 @@ json_t *vfio_device_status(struct vfio_device *vdev)
 	const bool open = atomic_load_explicit(&vdev->access_granted, memory_order_acquire);
 	json_t *root, *supported = open ? features(vdev) : json_array();
 	struct vfio_device_set *set = vdev->dev_set;
+	struct moment now;
 
 	if (set)
 		pthread_mutex_lock(&set->lock);
+	now = moment_of(vdev);
 	root = json_pack("{s:s, s:s, s:b, s:b, s:I, s:I, s:o, s:o, s:o}", "device", vdev->dev,
 			 "provider", vdev->ops->name ? vdev->ops->name : "", "open", open, "kvm",
 			 vdev->kvm != NULL, "set_id", (json_int_t)(set ? set->set_id : 0),
 			 "set_devices", (json_int_t)(set ? set->device_count : 0), "features",
-			 supported, "iommu", iommu(vdev), "migration", migration(vdev));
+			 supported, "iommu", iommu(vdev), "migration", migration(vdev, &now));
 	if (root) {
 		json_object_set_new(root, "index",
 				    vdev->index == UINT_MAX ? json_null()
 							    : json_integer(vdev->index));
 		json_object_set_new(root, "dirty_source",
 				    json_string(vdev->log_ops ? "device" : "none"));
-		json_object_set_new(root, "dma_logging", json_boolean(vdev->dma_logging));
+		json_object_set_new(root, "dma_logging", json_boolean(now.dma_logging));
 		json_object_set_new(root, "reset_method",
-				    vdev->reset_method ? json_string(vdev->reset_method)
-						       : json_null());
+				    now.reset_method ? json_string(now.reset_method) : json_null());
 		if (open && vdev->ops->debug)
 			vdev->ops->debug(vdev, root);
 	}

@@ -81,6 +81,25 @@ static void trap_all(struct bar_layout *layout)
 	layout->holes[0] = (struct bar_area){.size = layout->size};
 }
 
+/*
+ * What the handlers find their part by, written once: an access that found the range before it was
+ * taken from the bus reads this while the next one is put there.
+ */
+static void name_holes(struct vfio_function *vf, unsigned bar)
+{
+	struct front_bar *b = &vf->bars[bar];
+
+	for (unsigned i = 0; i < b->layout.hole_count; i++)
+		b->holes[i] = (struct front_hole){vf, bar, b->layout.holes[i].offset};
+	for (unsigned i = 0; i < b->layout.area_count; i++)
+		b->area_holes[i] = (struct front_hole){vf, bar, b->layout.areas[i].offset};
+}
+
+static bool usable(const struct bar_region *region)
+{
+	return region->readable && region->writable;
+}
+
 void front_bars_init(struct vfio_function *vf, const struct bar_region regions[PCI_BAR_COUNT],
 		     const struct bar_layout layouts[PCI_BAR_COUNT + 1])
 {
@@ -95,9 +114,9 @@ void front_bars_init(struct vfio_function *vf, const struct bar_region regions[P
 		b->region_size = regions[n].size;
 		for (unsigned i = 0; i < BAR_AREA_MAX; i++)
 			b->peers[i].fd = -1;
-		if (!b->layout.area_count)
-			continue;
-		ret = regions[n].readable && regions[n].writable ? map_areas(vf, b) : -EACCES;
+		ret = 0;
+		if (b->layout.area_count)
+			ret = usable(&regions[n]) ? map_areas(vf, b) : -EACCES;
 		if (ret) {
 			log_warn("vfio %s: BAR %u cannot be mapped: %s; each access to it will "
 				 "leave "
@@ -105,6 +124,7 @@ void front_bars_init(struct vfio_function *vf, const struct bar_region regions[P
 				 vf->id, n, strerror(-ret));
 			trap_all(&b->layout);
 		}
+		name_holes(vf, n);
 	}
 }
 
@@ -274,7 +294,6 @@ static int trap_area(struct vfio_function *vf, unsigned bar, unsigned i)
 	struct front_bar *b = &vf->bars[bar];
 	const struct bar_area *area = &b->layout.areas[i];
 
-	b->area_holes[i] = (struct front_hole){.vf = vf, .bar = bar, .offset = area->offset};
 	return bus_add(bus_of(vf, b), b->address + area->offset, area->size, &hole_ops,
 		       &b->area_holes[i], "vfio BAR");
 }
@@ -415,7 +434,6 @@ static int holes_add(struct vfio_function *vf, unsigned bar)
 	for (unsigned i = 0; i < b->layout.hole_count; i++) {
 		const struct bar_area *hole = &b->layout.holes[i];
 
-		b->holes[i] = (struct front_hole){.vf = vf, .bar = bar, .offset = hole->offset};
 		ret = bus_add(bus, b->address + hole->offset, hole->size, &hole_ops, &b->holes[i],
 			      "vfio BAR");
 		if (ret) {
