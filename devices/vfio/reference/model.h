@@ -64,7 +64,7 @@ struct reference_faults {
 	uint32_t fail_state; /* entering this VFIO_DEVICE_STATE_* fails with -EIO, into ERROR; */
 	uint32_t fail_state_times; /* ... so many times; 0: never */
 	uint32_t lose_interrupt;   /* every so manieth MSI-X message is lost; 0: none */
-	uint32_t remove_after;     /* so many requests from now on the device is gone; 0: never */
+	uint32_t remove_after; /* the so manieth doorbell from now takes the device away; 0: none */
 	uint32_t slow_bytes;  /* reference_save() gives at most so many bytes a call; 0: no limit */
 	uint32_t truncate_at; /* the saved stream ends after so many bytes; 0: whole */
 	uint32_t flip_at;     /* one bit of this byte of the saved stream is wrong; 0: none */
@@ -86,11 +86,13 @@ struct reference_cursor {
 
 struct reference_request {
 	bool busy;
+	bool started;    /* checked, and the cursors are set */
 	bool abort;      /* asked for */
 	bool data_ready; /* @chunk bytes wait in the bounce buffer for the destination */
 	uint32_t command, pasid, vector, tag;
 	uint64_t pattern;
-	uint64_t left; /* bytes of the request not yet read (or, for FILL, not yet written) */
+	uint64_t left;   /* bytes of the request not yet read (or, for FILL, not yet written) */
+	uint32_t length; /* as it was asked for */
 	uint32_t chunk;
 	uint32_t crc; /* so far, not complemented */
 	struct reference_cursor source, destination;
@@ -102,8 +104,12 @@ struct reference_block {
 	uint32_t length, command, pasid, vector, source_entries, destination_entries;
 };
 
-struct reference_counters {
+/* What the engine says of what it did. */
+struct reference_status {
 	uint64_t completed, failed, bytes, interrupts, rejected;
+	uint64_t error_address;
+	uint32_t error, result, tag;
+	uint32_t int_status, int_enable;
 };
 
 enum reference_access_kind {
@@ -147,6 +153,7 @@ struct reference_session {
 	uint32_t offset;   /* of it already given out (saving) */
 	int error;         /* the stream was bad: sticky */
 	bool ended;        /* saving: all given out; loading: the END record was good */
+	bool initial;      /* saving: the record in hand counts as initial bytes */
 	uint8_t record[REFERENCE_RECORD_MAX];
 };
 
@@ -156,9 +163,7 @@ struct reference_incoming {
 	uint8_t config[REFERENCE_CONFIG_SIZE];
 	struct reference_block block;
 	struct reference_request request;
-	struct reference_counters counters;
-	uint32_t int_status, int_enable, error, result, tag;
-	uint64_t error_address;
+	struct reference_status status;
 };
 
 struct reference_device {
@@ -173,14 +178,13 @@ struct reference_device {
 	/* All below is the model's; the embedder reads it by the functions. */
 	uint32_t state; /* enum vfio_device_mig_state */
 	bool removed;
-	bool mapped; /* the device memory is or was mapped by its user: stores are not seen */
+	bool mapped;     /* the device memory is mapped by its user, whose stores are not seen */
+	bool was_mapped; /* likewise at any time since the session began */
 	bool intx;
 	uint32_t holds;
 	struct reference_block block;
 	struct reference_request request;
-	struct reference_counters counters;
-	uint32_t int_status, int_enable, error, result, tag;
-	uint64_t error_address;
+	struct reference_status status;
 	uint32_t until_lost;         /* for faults.lose_interrupt */
 	struct reference_access out; /* the access that the embedder does now */
 	bool out_discard;            /* its result is of no use any more */
@@ -208,7 +212,7 @@ int reference_init(struct reference_device *device, const struct reference_env *
  * VFIO_DEVICE_RESET, the same as a function level reset: registers, configuration space and memory as
  * after power-on, the request that ran is forgotten, migration state RUNNING, a session ended. A DMA
  * log goes on (it belongs to the user of the device, not to the device). Interrupt line deasserted.
- * Does not bring a removed device back. -EAGAIN: an access is out.
+ * -EAGAIN: an access is out; -ENODEV: removed, which no reset mends.
  */
 int reference_reset(struct reference_device *device);
 
@@ -254,7 +258,7 @@ bool reference_decodes(const struct reference_device *device);
 
 /*
  * The device memory can be mapped by its user from now on, whose stores nobody sees: all of its pages
- * count as dirty at the end of a migration, until the next reset that finds no mapping.
+ * count as dirty at the end of a migration during which it was mapped.
  */
 void reference_set_mapped(struct reference_device *device, bool mapped);
 
@@ -349,8 +353,8 @@ int reference_log_start(struct reference_device *device, const struct reference_
 /* -EINVAL: not started. */
 int reference_log_stop(struct reference_device *device);
 /*
- * Call @set for every run of written bytes inside [@iova, @iova + @length), and forget them (whole log
- * pages are reported, cut to what was asked). -EINVAL: not started, or the range is empty or wraps.
+ * Call @set for every written page inside [@iova, @iova + @length), cut to that, and
+ * forget it if all of it was asked for. -EINVAL: not started, or the range is empty or wraps.
  */
 int reference_log_read(struct reference_device *device, uint64_t iova, uint64_t length,
 		       void (*set)(void *ctx, uint64_t iova, uint64_t length), void *ctx);
