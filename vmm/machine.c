@@ -30,8 +30,10 @@
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 #include "vmm/base/memory.h"
+#include "vmm/boot_files.h"
 #include "vmm/config.h"
 #include "vmm/passthrough.h"
+#include "vmm/ram.h"
 #include "vmm/slots.h"
 #include "vmm/terminal.h"
 #include "vmm/vcpu.h"
@@ -292,35 +294,33 @@ static int create_layout(struct machine *m)
 	return r;
 }
 
-/* A line for every tenth of the memory. */
-static bool populate_progress(void *ctx, uint64_t done, uint64_t total)
+/* Signals before there is a machine to press the button of: each but SIGUSR1 ends it. */
+static bool asked_to_end(void *ctx)
 {
-	unsigned *tenths = ctx;
+	struct machine *m = ctx;
+	struct signalfd_siginfo info;
+	bool end = false;
 
-	if (done / (total / 10 + 1) > *tenths) {
-		*tenths = (unsigned)(done / (total / 10 + 1));
-		log_info("memory: %llu of %llu MiB populated", (unsigned long long)(done >> 20),
-			 (unsigned long long)(total >> 20));
-	}
-	return true;
+	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info))
+		end |= info.ssi_signo != SIGUSR1;
+	return end;
 }
 
 static int create_ram(struct machine *m)
 {
-	const struct vm_config *config = m->config;
-	enum host_page_kind pages = config->huge_page == 0            ? HOST_PAGES_NORMAL
-				    : config->huge_page >= 1ull << 30 ? HOST_PAGES_1G
-								      : HOST_PAGES_2M;
-	unsigned tenths = 0;
-	int r;
+	const struct ram_request request = {
+		.pieces = m->layout.ram,
+		.count = m->layout.ram_count,
+		.size = m->config->memory,
+		.huge_page = m->config->huge_page,
+		.prefault = m->config->prefault,
+		.pinned = passthrough_pins_memory(m->passthrough),
+		.cancelled = asked_to_end,
+		.ctx = m,
+	};
+	int r = ram_create(&request, &m->memory);
 
-	r = memory_create(m->layout.ram, m->layout.ram_count, pages, &m->memory);
-	/* Devices pin all of it: the kernel would populate page by page, on one CPU. */
-	if (r == 0 && (config->prefault || m->passthrough != NULL))
-		r = memory_populate(m->memory, 0, populate_progress, &tenths);
-	if (r == 0)
-		r = memory_add_slots(m->memory, m->kvm);
-	return r;
+	return r < 0 ? r : memory_add_slots(m->memory, m->kvm);
 }
 
 static int create_address_space(struct machine *m)
@@ -454,47 +454,6 @@ static int create_vcpus(struct machine *m)
 	return vcpus_create(&config, &m->vcpus);
 }
 
-/* The kernel and the initrds stay open: a reboot loads the same files again. */
-static int open_file(const char *option, const char *path, struct arch_file *file)
-{
-	uint64_t size;
-
-	file->name = path;
-	file->fd = host_open_file(path, &size);
-	if (file->fd >= 0)
-		return 0;
-	log_error("%s %s: %s", option, path,
-		  file->fd == -EINVAL ? "no regular file" : strerror(-file->fd));
-	return file->fd;
-}
-
-static int open_files(struct machine *m)
-{
-	const struct vm_config *config = m->config;
-	struct arch_file *initrds = calloc(config->initrd_count + 1, sizeof(*initrds));
-	int r;
-
-	if (initrds == NULL)
-		return -ENOMEM;
-	m->files.initrds = initrds;
-	m->files.cmdline = config->cmdline;
-	r = open_file("--kernel", config->kernel, &m->files.kernel);
-	for (unsigned i = 0; i < config->initrd_count && r == 0; i++) {
-		r = open_file("--initrd", config->initrds[i], &initrds[i]);
-		m->files.initrd_count += r == 0;
-	}
-	return r;
-}
-
-static void close_files(struct machine *m)
-{
-	for (unsigned i = 0; i < m->files.initrd_count; i++)
-		close(m->files.initrds[i].fd);
-	free((void *)m->files.initrds);
-	if (m->files.kernel.fd >= 0)
-		close(m->files.kernel.fd);
-}
-
 /* Load what boots, and put every vCPU where it begins. */
 static int boot(struct machine *m)
 {
@@ -515,7 +474,7 @@ static int machine_create(struct machine *m)
 	int r;
 
 	/* Files first: a wrong path is said before anything is built. */
-	if ((r = open_files(m)) < 0 || (r = loop_create(&m->loop)) < 0 ||
+	if ((r = boot_files_open(&m->files, m->config)) < 0 || (r = loop_create(&m->loop)) < 0 ||
 	    (r = create_signals(m)) < 0 || (r = kvm_create(-1, &m->kvm)) < 0 ||
 	    (r = bus_create(&m->mmio)) < 0 || (r = bus_create(&m->pio)) < 0 ||
 	    (r = find_devices(m)) < 0)
@@ -583,7 +542,7 @@ static void machine_destroy(struct machine *m)
 	}
 	if (m->signal_fd >= 0)
 		close(m->signal_fd);
-	close_files(m);
+	boot_files_close(&m->files);
 }
 
 /* ---- life -------------------------------------------------------------------------------------- */
@@ -632,16 +591,18 @@ int machine_run(const struct vm_config *config)
 		.status = STATUS_HOST_FAILURE,
 		.signal_fd = -1,
 		.serial_irq_fd = -1,
-		.files = {.kernel = {.fd = -1}},
 	};
 	int r;
 
+	boot_files_init(&m.files);
 	r = machine_create(&m);
 	if (r == 0)
 		r = vcpus_resume(m.vcpus);
 	if (r == 0)
 		r = loop_run(m.loop);
-	if (r < 0)
+	if (r == -ECANCELED)
+		m.status = STATUS_OFF; /* the user ended it before the guest began */
+	else if (r < 0)
 		m.status = STATUS_HOST_FAILURE;
 	machine_destroy(&m);
 	return m.status;

@@ -101,6 +101,11 @@ int passthrough_find(const struct vm_config *config, struct loop *loop, struct i
 	return 0;
 }
 
+bool passthrough_pins_memory(const struct passthrough *pass)
+{
+	return pass != NULL && pass->iommufd != NULL;
+}
+
 void passthrough_destroy(struct passthrough *pass)
 {
 	if (pass == NULL)

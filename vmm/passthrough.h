@@ -26,6 +26,9 @@ struct vm_config;
 int passthrough_find(const struct vm_config *config, struct loop *loop, struct iommufd_ctx *ictx,
 		     struct passthrough **out);
 /* After the bridge is gone, and with it the functions. */
+/* Do devices pin all of the guest's memory? Those behind /dev/iommu do. */
+bool passthrough_pins_memory(const struct passthrough *pass);
+
 void passthrough_destroy(struct passthrough *pass);
 
 /*

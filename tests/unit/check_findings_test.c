@@ -234,6 +234,13 @@ static void bad_memory_low(struct scene *s)
 	s->f.memory_available = 256 << 20;
 }
 
+/* As much as the guest has, and nothing for its page tables. */
+static void bad_memory_cgroup(struct scene *s)
+{
+	s->f.memory_available = 512 << 20;
+	s->f.memory_cgroup = "/jail";
+}
+
 static void bad_missing(struct scene *s)
 {
 	s->f.found = false;
@@ -725,7 +732,9 @@ static const struct expectation expectations[] = {
 		 "echo 300 | sudo tee /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"),
 	FINE(fine_huge_pages),
 	OBSTACLE(bad_memory_small, "memory.small", "this host has 256 MiB", "--memory 128M"),
-	WARNING(bad_memory_low, "memory.low", "256 MiB are available"),
+	OBSTACLE(bad_memory_low, "memory.low", "this host has now 256 MiB", "--memory 128M"),
+	OBSTACLE(bad_memory_cgroup, "memory.low", "the memory cgroup /jail leaves 512 MiB",
+		 "--memory 256M"),
 	OBSTACLE(bad_missing, "device.missing", "there is no 01:00.0", "sluice list"),
 	OBSTACLE(bad_gone, "device.gone", "all ones",
 		 "echo 1 | sudo tee /sys/bus/pci/devices/0000:01:00.0/remove && echo 1 | sudo tee "

@@ -46,6 +46,16 @@ int log_open(const char *path, enum log_level level)
 	return 0;
 }
 
+bool log_to_terminal(void)
+{
+	bool file;
+
+	pthread_mutex_lock(&sink_lock);
+	file = sink_fd >= 0;
+	pthread_mutex_unlock(&sink_lock);
+	return !file && isatty(STDERR_FILENO);
+}
+
 bool log_enabled(enum log_level level)
 {
 	return (int)level <= atomic_load_explicit(&sink_level, memory_order_relaxed);

@@ -24,6 +24,9 @@ enum log_level {
  */
 int log_open(const char *path, enum log_level level);
 
+/* True when messages go to standard error and that is a terminal. */
+bool log_to_terminal(void);
+
 /* True when a message of @level would be written: guards work done only for the message. */
 bool log_enabled(enum log_level level);
 

@@ -149,9 +149,11 @@ struct check_facts {
 	bool iommu_any;            /* an IOMMU is in use on this host */
 	const char *iommu_table; /* ACPI table that describes one: "DMAR", "IVRS", "IORT", "VIOT" */
 	enum check_tri msi_isolated;
-	enum check_tri allow_unsafe_interrupts;  /* parameter of iommufd */
-	uint64_t memory_total, memory_available; /* bytes, 0: unknown */
-	uint64_t huge_total, huge_free;          /* pages of @huge_page bytes */
+	enum check_tri allow_unsafe_interrupts; /* parameter of iommufd */
+	/* bytes, 0: unknown; what is available includes what others can be swapped out to */
+	uint64_t memory_total, memory_available;
+	const char *memory_cgroup;      /* whose limit that is, "" or NULL: the machine's memory */
+	uint64_t huge_total, huge_free; /* pages of @huge_page bytes */
 	uint64_t huge_2m_total, huge_2m_free, huge_1g_total, huge_1g_free; /* pages */
 
 	/* ---- the device ---- */

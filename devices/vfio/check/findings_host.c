@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/base/host_memory.h"
+
 /* The first kernel with the VFIO device node that iommufd needs. */
 #define MINIMUM_KERNEL "6.6"
 
@@ -253,11 +255,18 @@ static void judge_memory(struct judge *judge)
 			     f->memory_total >> 21);
 		return;
 	}
-	if (f->memory_available && f->memory_available < f->memory) {
+	/* As the launch does it (vmm/ram.c). */
+	if (f->memory_available && f->memory_available < host_memory_need(f->memory)) {
+		bool cgroup = f->memory_cgroup && f->memory_cgroup[0];
+
 		check_size(f->memory_available, have);
-		judge_warning(judge, "memory.low", "memory",
-			      "the guest's %s are populated at once, and %s are available now",
-			      need, have);
+		finding = judge_obstacle(judge, "memory.low", "memory",
+					 "the guest's %s must all be there, and %s%s%s %s", need,
+					 cgroup ? "the memory cgroup " : "this host has now",
+					 cgroup ? f->memory_cgroup : "", cgroup ? " leaves" : "",
+					 have);
+		judge_remedy(judge, finding, "sluice run --memory %" PRIu64 "M ...",
+			     f->memory_available >> 21);
 		return;
 	}
 	check_size(f->memory_available, have);

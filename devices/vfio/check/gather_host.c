@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Facts about the host and the caller: KVM, iommufd, kernel options, limits, memory. */
 #include "devices/vfio/check/read.h"
+#include "vmm/base/host_memory.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -181,9 +182,14 @@ static void gather_memory(const struct check_source *source, struct check_facts 
 	static const char pool[] = "/sys/kernel/mm/hugepages/hugepages-%llukB/%s";
 	const char *text = check_slurp(source, "/proc/meminfo");
 	unsigned long long kib = facts->huge_page >> 10;
+	struct host_memory host;
 
 	facts->memory_total = meminfo(source->arena, text, "MemTotal:");
-	facts->memory_available = meminfo(source->arena, text, "MemAvailable:");
+	host_memory_read(source->root, &host);
+	if (host.available != UINT64_MAX) {
+		facts->memory_available = host.available + host.swap_free + !host.available;
+		facts->memory_cgroup = check_string(source->arena, host.cgroup);
+	}
 	facts->huge_2m_total = check_read_number(source, 0, pool, 2048ull, "nr_hugepages");
 	facts->huge_2m_free = check_read_number(source, 0, pool, 2048ull, "free_hugepages");
 	facts->huge_1g_total = check_read_number(source, 0, pool, 1048576ull, "nr_hugepages");
