@@ -21,7 +21,8 @@ bool progress_due(const struct progress *progress, uint64_t now)
 	uint64_t pause = progress->terminal ? PROGRESS_REDRAW_MS : PROGRESS_MESSAGE_MS;
 
 	if (progress->said_ms == 0)
-		return now - progress->started_ms >= PROGRESS_QUICK_MS;
+		return now - progress->started_ms >=
+		       (progress->terminal ? PROGRESS_QUICK_MS : PROGRESS_MESSAGE_MS);
 	return now - progress->said_ms >= pause;
 }
 

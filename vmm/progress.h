@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PROGRESS_QUICK_MS   1000  /* nothing is said before */
-#define PROGRESS_REDRAW_MS  200   /* on a terminal */
-#define PROGRESS_MESSAGE_MS 10000 /* elsewhere */
+#define PROGRESS_QUICK_MS   1000  /* nothing is drawn before, */
+#define PROGRESS_REDRAW_MS  200   /* and then so often */
+#define PROGRESS_MESSAGE_MS 10000 /* messages where there is no terminal */
 
 struct progress {
 	const char *what;    /* "memory: %llu of %llu MiB populated" begins with it */

@@ -21,14 +21,14 @@ static unsigned shown(bool terminal, uint64_t ms)
 Test(progress, quick_work_is_silent)
 {
 	cr_assert_eq(shown(true, 950), 0);
-	cr_assert_eq(shown(false, 950), 0);
+	cr_assert_eq(shown(false, 9950), 0);
 }
 
 Test(progress, a_terminal_is_redrawn_and_a_log_is_told_now_and_then)
 {
 	cr_assert_eq(shown(true, 1000), 1);
 	cr_assert_eq(shown(true, 3000), 11);
-	cr_assert_eq(shown(false, 1000), 1);
-	cr_assert_eq(shown(false, 10950), 1);
-	cr_assert_eq(shown(false, 31000), 4);
+	cr_assert_eq(shown(false, 10000), 1);
+	cr_assert_eq(shown(false, 19950), 1);
+	cr_assert_eq(shown(false, 31000), 3);
 }
