@@ -661,6 +661,34 @@ Test(reference_model, the_pin_follows_status_enable_and_disable)
 	bench_free(b);
 }
 
+Test(reference_model, an_access_that_is_cut_short_comes_again)
+{
+	struct bench *b = bench_new();
+	struct reference_access access;
+
+	/* A copy over two chunks: each read and each write is interrupted once. */
+	set64(b, REFERENCE_SOURCE, A);
+	set64(b, REFERENCE_DESTINATION, B);
+	set32(b, REFERENCE_LENGTH, 10000);
+	set32(b, REFERENCE_COMMAND, COPY);
+	set32(b, REFERENCE_DOORBELL, 1);
+	for (bool cut = true; get32(b, REFERENCE_STATUS) & REFERENCE_STATUS_BUSY;) {
+		if (!reference_next(&b->device, &access) || access.kind == REFERENCE_ACCESS_NONE)
+			continue;
+		if (cut) {
+			cr_assert_eq(reference_done(&b->device, -EINTR), REFERENCE_EFFECT_KICK);
+			cr_assert_not(reference_access_out(&b->device));
+		} else {
+			reference_done(&b->device, bench_access(b, &access));
+		}
+		cut = !cut;
+	}
+	cr_assert_eq(get32(b, REFERENCE_ERROR), REFERENCE_ERROR_NONE);
+	cr_assert_eq(get64(b, REFERENCE_BYTES), 10000);
+	cr_assert_arr_eq(b->ram + B - BENCH_BASE, b->ram + A - BENCH_BASE, 10000);
+	bench_free(b);
+}
+
 Test(reference_model, every_nth_interrupt_is_lost_when_it_is_to_be)
 {
 	struct bench *b = bench_new();

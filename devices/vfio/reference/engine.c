@@ -426,7 +426,7 @@ uint32_t reference_done(struct reference_device *device, int result)
 		reference_log_write(device, access.iova, access.length);
 	if (device->removed)
 		return REFERENCE_EFFECT_REMOVED;
-	if (device->out_discard) {
+	if (device->out_discard || result == -EINTR) {
 		device->out_discard = false;
 		return REFERENCE_EFFECT_KICK;
 	}

@@ -280,7 +280,8 @@ int reference_next(struct reference_device *device, struct reference_access *acc
 
 /*
  * The access is done. @result: 0 or the -errno, of whatever kind, which the request ends with (not
- * permitted, not mapped, no such PASID). Returns REFERENCE_EFFECT_* (KICK, REMOVED).
+ * permitted, not mapped, no such PASID). -EINTR: it was not done, or not to its end, since the engine
+ * must come to rest; the same access comes again. Returns REFERENCE_EFFECT_* (KICK, REMOVED).
  */
 uint32_t reference_done(struct reference_device *device, int result);
 
