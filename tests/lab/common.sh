@@ -25,6 +25,26 @@ make_labtools()
 	done
 }
 
+# Kernel modules for the lab host: tests/lab/modules/NAME/, NAME.ko, and what they share with sluice.
+labmodules_key()
+{
+	key_of "recipe 1" "kernel $lab_kernel" "$(cat "$top_dir"/devices/vfio/reference/*.[ch] \
+		$(find "$lab_dir/modules" -type f | sort))"
+}
+
+make_labmodules()
+{
+	local module objects=$cache/tmp/labmodules-objects-$$
+
+	for module in "$lab_dir"/modules/*/; do
+		rm -rf "$objects"
+		run_logged "compiling $(basename "$module").ko" "$cache/log/labmodules" \
+			"$top_dir/setup/module" "$module" "$objects"
+		strip -g -o "$1/$(basename "$module").ko" "$objects/$(basename "$module").ko"
+	done
+	rm -rf "$objects"
+}
+
 # lab_ready: make what is missing, set the paths.
 lab_ready()
 {
@@ -34,6 +54,8 @@ lab_ready()
 	{ read -r lab_headers; read -r lab_qemu; read -r lab_initramfs; read -r lab_kernel; } <<<"$paths"
 	product labtools
 	lab_tools=$product
+	product labmodules
+	lab_modules=$product
 	# TCG's guests see the host's own time stamp counter. Told its rate they need not measure it, which goes wrong
 	# on a busy machine: one lab host ran ten times too fast.
 	lab_tsc_khz=$("$lab_tools/tsc-khz")
@@ -146,6 +168,7 @@ fill_in()
 	cp -r "$lab_dir/lib" "$1/in/lib"
 	cp -r "$lab_tools" "$1/in/tools"
 	cp -r "$lab_kernel/modules" "$1/in/modules"
+	cp "$lab_modules"/*.ko "$1/in/modules/"
 	for file in "$lab_kernel/vmlinux" "$lab_kernel/bzImage" "$lab_initramfs"; do
 		# A link costs nothing, but the lab may lie on another file system than the cache.
 		ln "$file" "$1/in/" 2>/dev/null || cp "$file" "$1/in/"
