@@ -14,6 +14,7 @@
  *   arch_vcpu_setup      features of one vCPU: once in its life
  *   arch_vcpu_reset      architectural reset state, and the entry point for the boot CPU
  *   arch_vcpu_exit       exits that only this architecture has
+ *   arch_vcpu_goes_on    internal errors of KVM that are none
  *
  * All functions return 0 or -errno and print the reason of a failure, unless they say otherwise.
  */
@@ -170,6 +171,12 @@ int arch_vcpu_reset(struct arch_cpus *cpus, int vcpu_fd, unsigned index,
  * Returns true when it was handled and the vCPU goes on. Prints nothing.
  */
 bool arch_vcpu_exit(struct kvm_run *run, struct bus *pio);
+
+/*
+ * KVM_RUN ended with KVM_EXIT_INTERNAL_ERROR. Returns true when no state was lost and the vCPU is
+ * entered again, which does the instruction anew; false when the vCPU cannot go on. Prints nothing.
+ */
+bool arch_vcpu_goes_on(int vcpu_fd, const struct kvm_run *run);
 
 /* Registers of a stopped vCPU as text, for the message about an exit that must not happen. */
 void arch_vcpu_describe(int vcpu_fd, char *text, size_t size);

@@ -145,7 +145,8 @@ static void handle_exit(struct vcpu *vcpu)
 		system_event(vcpu);
 		return;
 	case KVM_EXIT_INTERNAL_ERROR:
-		internal_error(vcpu);
+		if (!arch_vcpu_goes_on(vcpu->fd, run))
+			internal_error(vcpu);
 		return;
 	case KVM_EXIT_FAIL_ENTRY:
 		snprintf(text, sizeof(text), "the CPU refuses to enter the guest: reason 0x%llx",

@@ -87,3 +87,27 @@ bool arch_vcpu_exit(struct kvm_run *run, struct bus *pio)
 	}
 	return true;
 }
+
+/*
+ * KVM does not emulate an access in the midst of the delivery of an event, and asks the processor
+ * whether it is one. On SVM it takes any type in EXITINTINFO for a yes, the valid bit or not
+ * (arch/x86/kvm/svm/svm.c, svm_check_emulate_instruction), and QEMU's emulated processor leaves the
+ * type of the guest's last exception or software interrupt there, valid bit cleared, after it was
+ * delivered (target/i386/tcg/system/svm_helper.c, do_vmexit). A page fault of the guest with no exit
+ * between it and the first access to a trapped page is enough; later accesses to the page KVM
+ * retries by itself (npf_interception). The exit has cleared the remains.
+ *
+ * What really was interrupted KVM has put back into its queue by now, so an empty queue says that
+ * nothing was: the access has not been made, and no event is lost or doubled by making it again. A
+ * software interrupt the queue does not show, but entering again delivers it anew.
+ */
+bool arch_vcpu_goes_on(int vcpu_fd, const struct kvm_run *run)
+{
+	struct kvm_vcpu_events events;
+
+	if (run->internal.suberror != KVM_INTERNAL_ERROR_DELIVERY_EV ||
+	    ioctl(vcpu_fd, KVM_GET_VCPU_EVENTS, &events) < 0)
+		return false;
+	return !events.exception.injected && !events.exception.pending &&
+	       !events.interrupt.injected && !events.nmi.injected;
+}

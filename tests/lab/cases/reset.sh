@@ -28,6 +28,32 @@ job()
 	' --vfio "$flr"
 	contains 'the same disk' "$guest_log" '^SLUICE-LAB-DISK disk1'
 
+	# The table of vectors lies behind the registers of BAR 0, in a page that is trapped.
+	guest_tools guestdev
+	guest_ok faults 'a trapped access right after an exception is made' '
+		d=$(basename "$(readlink -f /sys/class/nvme/nvme0/device)")
+		echo "$d" >/sys/bus/pci/drivers/nvme/unbind
+		guestdev faults "$d" 0 0x2000
+	' --vfio "$flr"
+	guest_more_initrd=""
+
+	# Linux itself does not reset a bus with several functions on it: out with them, the port's secondary bus reset bit, back in.
+	guest_ok slot 'two functions of one slot, reset by their bus' '
+		ls /dev/nvme0n1 /dev/nvme1n1 || exit 1
+		d=$(readlink -f /sys/class/nvme/nvme0/device)
+		port=$(dirname "$d")
+		for e in "$port"/0000:*:00.1 "$port"/0000:*:00.0; do echo 1 >"$e/remove"; done
+		control=$(dd if="$port/config" bs=1 skip=62 count=1 2>/dev/null | hexdump -e "1/1 \"%d\"")
+		for bit in 64 0; do
+			printf "\\$(printf %03o $(((control & ~64) | bit)))" | dd of="$port/config" bs=1 seek=62 count=1 conv=notrunc 2>/dev/null
+			usleep 100000
+		done
+		echo 1 >/sys/bus/pci/rescan
+		i=0; until [ -b /dev/nvme0n1 ] && [ -b /dev/nvme1n1 ]; do i=$((i+1)); [ $i -lt 300 ] || exit 1; usleep 100000; done
+		head -c 21 /dev/nvme0n1; echo; head -c 21 /dev/nvme1n1; echo
+	' -v --vfio "$first,addr=5.0" --vfio "$second,addr=5.1"
+	contains 'both are back' "$guest_log" '^SLUICE-LAB-DISK disk3'
+
 	# Functions without any reset of their own: only the hot reset of their slot is left.
 	guest_ok hot 'two functions that only their slot can reset' '
 		port=$(dirname "$(readlink -f /sys/bus/pci/devices/0000:01:00.0)")

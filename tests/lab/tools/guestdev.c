@@ -7,6 +7,8 @@
  *   guestdev identify BDF ADDRESS     NVMe: write the Identify data to that bus address by DMA
  *   guestdev bar BDF N [OFFSET]       memory BAR N: every access width at its start, OFFSET and end
  *   guestdev peek BDF N OFFSET        one 32-bit read of BAR N through sysfs
+ *   guestdev faults BDF N OFFSET      the same 100 times, each the first access after memory decode went
+ *                                     off and on, and right after a page fault: all read alike
  *   guestdev cap BDF ID               has the function that extended capability?
  *   guestdev msix BDF                 trigger nothing, but enable every vector and count them
  *
@@ -294,6 +296,43 @@ static uint8_t *sysfs_bar(const char *bdf, unsigned index, size_t *size)
 	return where;
 }
 
+static void set_command(int config, uint16_t command)
+{
+	if (pwrite(config, &command, 2, 4) != 2)
+		err(1, "command register");
+}
+
+/*
+ * When the slots of a device change, KVM forgets all it had mapped. The first faults on the page teach
+ * it anew; the last one makes no exit, so the read is the first exit after an exception.
+ */
+static void after_faults(const char *bdf, unsigned index, unsigned offset)
+{
+	size_t size;
+	volatile uint8_t *bar = sysfs_bar(bdf, index, &size);
+	const uint32_t first = reg_read(bar, offset);
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char path[128];
+	int config;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", bdf);
+	config = open(path, O_RDWR);
+	if (page == MAP_FAILED || config < 0)
+		err(1, "%s", path);
+	for (unsigned round = 0; round < 100; round++) {
+		set_command(config, 0);
+		set_command(config, 2);
+		for (unsigned i = 0; i < 3; i++) {
+			if (madvise(page, 4096, MADV_DONTNEED) < 0)
+				err(1, "madvise");
+			*(volatile uint8_t *)page = 1;
+		}
+		if (reg_read(bar, offset) != first)
+			errx(1, "read %u differs", round);
+	}
+	printf("faults: %08x\n", first);
+}
+
 #define CHECK_WIDTH(type, at, seed)                                                                \
 	do {                                                                                       \
 		volatile type *p = (volatile type *)(at);                                          \
@@ -380,11 +419,13 @@ int main(int argc, char **argv)
 	else if (strcmp(what, "peek") == 0 && argc == 5)
 		printf("%08x\n", reg_read(sysfs_bar(argv[2], (unsigned)atoi(argv[3]), &size),
 					  (unsigned)strtoul(argv[4], NULL, 0)));
+	else if (strcmp(what, "faults") == 0 && argc == 5)
+		after_faults(argv[2], (unsigned)atoi(argv[3]), (unsigned)strtoul(argv[4], NULL, 0));
 	else if (strcmp(what, "cap") == 0 && argc == 4)
 		return has_extended(argv[2], (unsigned)strtoul(argv[3], NULL, 0));
 	else if (strcmp(what, "msix") == 0)
 		msix(argv[2]);
 	else
-		errx(2, "usage: guestdev edu|identify|bar|peek|cap|msix BDF ...");
+		errx(2, "usage: guestdev edu|identify|bar|peek|faults|cap|msix BDF ...");
 	return 0;
 }
