@@ -157,14 +157,26 @@ static int fake_ioctl(void *ctx, int fd, unsigned long request, void *arg)
 static ssize_t fake_pread(void *ctx, int fd, void *buffer, size_t count, uint64_t offset)
 {
 	struct fake_kernel *fk = ctx;
+	struct fake_file *file = fake_kernel_file(fk, fd);
 	const int rc = turn(fk, "pread");
 
-	(void)offset;
 	if (rc)
 		return rc;
-	if (!fake_kernel_file(fk, fd))
+	if (!file)
 		return -EBADF;
 	memset(buffer, 0x86, count);
+	/* At the end of the extended capabilities, behind one of another kind. */
+	if (file->device && file->device->config_pasid_bits) {
+		const uint32_t first = 0x000b | 1 << 16 | 0x140 << 20, second = 0x001b | 1 << 16,
+			       bits = file->device->config_pasid_bits << 8 | 6;
+
+		if ((offset & 0xffff) == 0x100)
+			memcpy(buffer, &first, count);
+		else if ((offset & 0xffff) == 0x140)
+			memcpy(buffer, &second, count);
+		else if ((offset & 0xffff) == 0x144)
+			memcpy(buffer, &bits, count);
+	}
 	return (ssize_t)count;
 }
 

@@ -12,6 +12,8 @@
 
 #include "devices/vfio/providers/kernel/calls.h"
 
+#define FAKE_PASIDS 4
+
 struct fake_range {
 	uint64_t first, last;
 };
@@ -25,19 +27,24 @@ struct fake_kernel_device {
 	unsigned iommu; /* tables of one IOMMU do not fit another */
 	uint64_t capabilities;
 	unsigned pasid_log2;
+	bool no_pasid_ops; /* as variant drivers */
 	bool token_needed;
 	uint8_t token[16];
 	struct fake_range reserved;
 	bool has_err, has_req;
 	uint64_t migration; /* flags, 0: ENOTTY */
 	bool logs;
+	unsigned config_pasid_bits; /* of the PASID capability in config space; 0: none */
 
 	/* State */
 	int owner; /* iommufd it is bound to, -1 */
 	uint32_t devid;
 	uint32_t attached; /* object id, 0: not */
-	bool reserves;     /* its reserved range counts in the space */
-	int triggers[5];   /* eventfds by irq index, -1 */
+	struct {
+		uint32_t pasid, attached; /* 0: unused */
+	} pasids[FAKE_PASIDS];
+	bool reserves;   /* its reserved range counts in the space */
+	int triggers[5]; /* eventfds by irq index, -1 */
 	void *kvm_at_bind;
 	unsigned binds;
 };

@@ -80,9 +80,16 @@ static uint32_t ioas_of(struct fake_kernel *fk, uint32_t id)
 static bool in_use(struct fake_kernel *fk, uint32_t id)
 {
 	for (unsigned i = 0; i < fk->device_count; i++) {
-		if (fk->devices[i].attached == id ||
-		    (fk->devices[i].attached && ioas_of(fk, fk->devices[i].attached) == id))
+		const struct fake_kernel_device *d = &fk->devices[i];
+
+		if (d->attached == id || (d->attached && ioas_of(fk, d->attached) == id))
 			return true;
+		for (int k = 0; k < FAKE_PASIDS; k++) {
+			const uint32_t table = d->pasids[k].attached;
+
+			if (table == id || (table && ioas_of(fk, table) == id))
+				return true;
+		}
 	}
 	for (uint32_t i = 0; i < FAKE_OBJECTS; i++) {
 		if (fk->objects[i].kind == FAKE_HWPT && fk->objects[i].ioas == id)
@@ -320,6 +327,63 @@ static int bind_device(struct fake_kernel *fk, struct fake_file *file,
 	return 0;
 }
 
+static bool for_pasids(struct fake_kernel *fk, uint32_t id)
+{
+	const struct fake_object *o = object(fk, id);
+
+	return o && o->kind == FAKE_HWPT && (o->flags & IOMMU_HWPT_ALLOC_PASID);
+}
+
+/* The rules of iommufd_hwpt_pasid_compat(). */
+static int attach_pasid(struct fake_kernel *fk, struct fake_kernel_device *d,
+			const struct vfio_device_attach_iommufd_pt *arg)
+{
+	int place = -1;
+
+	if (d->no_pasid_ops)
+		return -EOPNOTSUPP;
+	if (!object(fk, arg->pt_id))
+		return -ENOENT;
+	if (fk->attach_error && !fk->attach_passes--) {
+		const int rc = -fk->attach_error;
+
+		fk->attach_error = 0;
+		fk->attach_passes = 0;
+		return rc;
+	}
+	if (!d->emulated && (arg->pasid >= 1u << d->pasid_log2 || !for_pasids(fk, arg->pt_id) ||
+			     (d->attached && !for_pasids(fk, d->attached))))
+		return -EINVAL;
+	/* Its own place, else the first that is free. */
+	for (int i = FAKE_PASIDS; i--;) {
+		if (!d->pasids[i].attached)
+			place = i;
+	}
+	for (int i = 0; i < FAKE_PASIDS; i++) {
+		if (d->pasids[i].attached && d->pasids[i].pasid == arg->pasid)
+			place = i;
+	}
+	if (place < 0)
+		return -ENOSPC;
+	d->pasids[place].pasid = arg->pasid;
+	d->pasids[place].attached = arg->pt_id;
+	return 0;
+}
+
+static int detach(struct fake_kernel_device *d, const struct vfio_device_detach_iommufd_pt *arg)
+{
+	if (!(arg->flags & VFIO_DEVICE_DETACH_PASID)) {
+		d->attached = 0;
+		d->reserves = false;
+		return 0;
+	}
+	for (int i = 0; i < FAKE_PASIDS; i++) {
+		if (d->pasids[i].pasid == arg->pasid)
+			d->pasids[i].attached = 0;
+	}
+	return 0;
+}
+
 static int attach(struct fake_kernel *fk, struct fake_kernel_device *d,
 		  struct vfio_device_attach_iommufd_pt *arg)
 {
@@ -327,15 +391,22 @@ static int attach(struct fake_kernel *fk, struct fake_kernel_device *d,
 	const uint32_t ioas = ioas_of(fk, arg->pt_id);
 	int rc = 0;
 
+	if (arg->flags & VFIO_DEVICE_ATTACH_PASID)
+		return attach_pasid(fk, d, arg);
 	if (!o)
 		return -ENOENT;
 	if (d->emulated && o->kind != FAKE_IOAS)
 		return -ENOENT;
+	for (int i = 0; i < FAKE_PASIDS; i++) {
+		if (!d->emulated && d->pasids[i].attached && !for_pasids(fk, arg->pt_id))
+			rc = -EINVAL;
+	}
 	if (o->kind == FAKE_HWPT && o->iommu != d->iommu)
 		rc = -EINVAL;
 	if (!rc && fk->attach_error && !fk->attach_passes--) {
 		rc = -fk->attach_error;
 		fk->attach_error = 0;
+		fk->attach_passes = 0;
 	}
 	for (int i = 0; !rc && i < FAKE_MAPS; i++) {
 		if (fk->maps[i].used && fk->maps[i].ioas == ioas &&
@@ -376,7 +447,9 @@ static int region_info(struct vfio_region_info *info)
 	if (info->argsz < sizeof(*info) || info->index > 8)
 		return -EINVAL;
 	info->flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-	info->size = info->index ? 0x100 : 0x4000;
+	info->size = info->index == VFIO_PCI_CONFIG_REGION_INDEX ? 0x1000
+		     : info->index                               ? 0x100
+								 : 0x4000;
 	info->offset = (uint64_t)info->index << 40;
 	info->cap_offset = 0;
 	if (info->index)
@@ -439,9 +512,7 @@ static int node_ioctl(struct fake_kernel *fk, struct fake_file *file, unsigned l
 	case VFIO_DEVICE_ATTACH_IOMMUFD_PT:
 		return attach(fk, d, arg);
 	case VFIO_DEVICE_DETACH_IOMMUFD_PT:
-		d->attached = 0;
-		d->reserves = false;
-		return 0;
+		return detach(d, arg);
 	case VFIO_DEVICE_GET_IRQ_INFO: {
 		struct vfio_irq_info *info = arg;
 		const bool there = info->index == VFIO_PCI_ERR_IRQ_INDEX ? d->has_err : d->has_req;
@@ -489,6 +560,7 @@ void fake_kernel_release(struct fake_kernel *fk, struct fake_file *file)
 		d->owner = -1;
 		d->attached = 0;
 		d->reserves = false;
+		memset(d->pasids, 0, sizeof(d->pasids));
 		for (int i = 0; i < 5; i++)
 			d->triggers[i] = -1;
 	}

@@ -374,6 +374,163 @@ Test(tables, an_iommu_that_promises_too_much_falls_back)
 	host_done(h);
 }
 
+/* ---- PASIDs ---- */
+
+static struct fake_kernel_device *with_pasids(struct host *h)
+{
+	struct fake_kernel_device *d = fake_kernel_add(h->fk, "0000:01:00.0", 0);
+
+	d->pasid_log2 = 16;
+	return d;
+}
+
+static struct ioas *another_space(struct host *h)
+{
+	struct ioas *space;
+
+	cr_assert_eq(ioas_create(h->ictx, &space), 0);
+	return space;
+}
+
+static uint32_t flags_of(struct host *h, uint32_t id)
+{
+	return id && h->fk->objects[id - 1].kind == FAKE_HWPT ? h->fk->objects[id - 1].flags : 0;
+}
+
+Test(pasids, the_first_moves_the_device_to_a_table_made_for_them)
+{
+	struct host *h = host_new();
+	struct fake_kernel_device *d = with_pasids(h);
+	struct ioas *other = another_space(h);
+	struct vfio_device *vdev;
+	uint32_t id = ioas_id(other);
+
+	cr_assert_eq(open_iommu(h), 0);
+	vdev = attached(h, "0000:01:00.0");
+	cr_expect_eq(vdev->max_pasids, 65536);
+	cr_expect_eq(objects(h, FAKE_HWPT), 0, "nobody asked yet");
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 5, &id), 0);
+	cr_expect_eq(flags_of(h, d->attached), IOMMU_HWPT_ALLOC_PASID);
+	cr_expect(d->reserves);
+	cr_expect_eq(flags_of(h, d->pasids[0].attached), IOMMU_HWPT_ALLOC_PASID);
+	cr_expect_neq(d->attached, d->pasids[0].attached);
+	cr_expect_eq(objects(h, FAKE_IOAS), 2);
+
+	/* A second PASID of the same space shares its table; the device's own space does too. */
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 6, &id), 0);
+	cr_expect_eq(d->pasids[1].attached, d->pasids[0].attached);
+	id = ioas_id(h->ioas);
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 7, &id), 0);
+	cr_expect_eq(d->pasids[2].attached, d->attached);
+	cr_expect_eq(objects(h, FAKE_HWPT), 2);
+
+	/* Replaced, the old table goes with its last user. */
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 5, &id), 0);
+	cr_expect_eq(objects(h, FAKE_HWPT), 2);
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 6, &id), 0);
+	cr_expect_eq(objects(h, FAKE_HWPT), 1);
+	cr_expect_eq(ioas_destroy(other), 0);
+	give_back(vdev);
+	cr_expect_eq(objects(h, FAKE_HWPT), 0);
+	cr_expect_eq(fake_log_count, 0);
+	host_done(h);
+}
+
+Test(pasids, a_device_that_is_attached_later_gets_such_a_table_at_once)
+{
+	struct host *h = host_new();
+	struct fake_kernel_device *d = with_pasids(h);
+	struct vfio_device *vdev;
+	uint32_t id = ioas_id(h->ioas);
+
+	cr_assert_eq(open_iommu(h), 0);
+	vdev = attached(h, "0000:01:00.0");
+	cr_expect_eq(vfio_device_detach(vdev), 0);
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 5, &id), 0);
+	id = ioas_id(h->ioas);
+	cr_expect_eq(vfio_device_attach(vdev, &id), 0);
+	cr_expect_eq(d->attached, d->pasids[0].attached);
+	cr_expect_eq(vfio_device_pasid_detach(vdev, 5), 0);
+	cr_expect_eq(d->pasids[0].attached, 0);
+	cr_expect_eq(objects(h, FAKE_HWPT), 1);
+	give_back(vdev);
+	cr_expect_eq(fake_log_count, 0);
+	host_done(h);
+}
+
+Test(pasids, a_failure_leaves_what_was)
+{
+	struct host *h = host_new();
+	struct fake_kernel_device *d = with_pasids(h);
+	struct ioas *other = another_space(h);
+	struct vfio_device *vdev;
+	uint32_t id = ioas_id(h->ioas), table;
+
+	cr_assert_eq(open_iommu(h), 0);
+	vdev = attached(h, "0000:01:00.0");
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 5, &id), 0);
+	table = d->pasids[0].attached;
+	id = ioas_id(other);
+	h->fk->attach_error = ENOMEM;
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 5, &id), -ENOMEM);
+	cr_expect_eq(fake_log_count, 1);
+	cr_expect_eq(d->pasids[0].attached, table);
+	h->fk->attach_error = ENOMEM;
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 6, &id), -ENOMEM);
+	cr_expect_eq(d->pasids[1].attached, 0);
+	cr_expect_eq(objects(h, FAKE_IOAS), 1);
+	cr_expect_eq(ioas_destroy(other), 0, "nothing of it is left");
+	id = 0x7fffffff;
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 5, &id), -ENOENT);
+	give_back(vdev);
+	host_done(h);
+}
+
+Test(pasids, a_driver_without_them_says_so)
+{
+	struct host *h = host_new();
+	struct vfio_device *vdev;
+	uint32_t id = ioas_id(h->ioas);
+
+	with_pasids(h)->no_pasid_ops = true;
+	cr_assert_eq(open_iommu(h), 0);
+	vdev = attached(h, "0000:01:00.0");
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 5, &id), -EOPNOTSUPP);
+	cr_expect_eq(fake_log_count, 1);
+	cr_expect(vdev->iommufd_attached);
+	give_back(vdev);
+	host_done(h);
+}
+
+Test(pasids, a_device_without_an_iommu_tells_by_its_config_space)
+{
+	struct host *h = host_new();
+	struct fake_kernel_device *d = fake_kernel_add(h->fk, "0000:01:00.0", 0);
+	struct ioas *other = another_space(h);
+	struct vfio_device *vdev;
+	uint32_t id = ioas_id(other);
+
+	d->emulated = true;
+	cr_assert_eq(open_iommu(h), 0);
+	vdev = attached(h, "0000:01:00.0");
+	cr_expect_eq(vdev->max_pasids, 0);
+	vfio_device_close(vdev);
+	d->config_pasid_bits = 16;
+	cr_assert_eq(attach(h, vdev), 0);
+	cr_expect_eq(vdev->max_pasids, 65536);
+	cr_expect_eq(vfio_device_pasid_attach(vdev, 5, &id), 0);
+	cr_expect_eq(h->fk->objects[d->pasids[0].attached - 1].kind, FAKE_IOAS);
+	cr_expect_eq(objects(h, FAKE_HWPT), 0);
+	vfio_device_close(vdev);
+	d->config_pasid_bits = 31;
+	cr_assert_eq(attach(h, vdev), 0);
+	cr_expect_eq(vdev->max_pasids, VFIO_DEVICE_MAX_PASIDS, "no PASID has more than 20 bits");
+	give_back(vdev);
+	cr_expect_eq(ioas_destroy(other), 0);
+	cr_expect_eq(fake_log_count, 0);
+	host_done(h);
+}
+
 /* ---- replacement and its kernel bug ---- */
 
 static struct fake_kernel_device *reserving(struct host *h)

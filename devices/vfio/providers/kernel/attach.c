@@ -6,19 +6,26 @@
 #include "devices/vfio/providers/kernel/kernel.h"
 #include "vmm/base/log.h"
 
-static int ioctl_attach(struct kernel_device *kd, uint32_t pt_id)
+/* @pasid 0: the device itself (IOMMU_NO_PASID). */
+static int ioctl_attach(struct kernel_device *kd, uint32_t pasid, uint32_t pt_id)
 {
 	struct vfio_device_attach_iommufd_pt attach = {
 		.argsz = sizeof(attach),
+		.flags = pasid ? VFIO_DEVICE_ATTACH_PASID : 0,
 		.pt_id = pt_id,
+		.pasid = pasid,
 	};
 
 	return kernel_ioctl(kd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
 }
 
-static void ioctl_detach(struct kernel_device *kd)
+static void ioctl_detach(struct kernel_device *kd, uint32_t pasid)
 {
-	struct vfio_device_detach_iommufd_pt detach = {.argsz = sizeof(detach)};
+	struct vfio_device_detach_iommufd_pt detach = {
+		.argsz = sizeof(detach),
+		.flags = pasid ? VFIO_DEVICE_DETACH_PASID : 0,
+		.pasid = pasid,
+	};
 	const int rc = kernel_ioctl(kd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 
 	if (rc)
@@ -79,8 +86,8 @@ static void hwpt_put(struct kernel_ioas *space, struct kernel_hwpt *hwpt)
  * table that does not fit the IOMMU of this device, so the next is tried. @failed counts attaches
  * that did not work. The caller gets a reference to the table.
  */
-static int attach_explicit(struct kernel_device *kd, struct kernel_ioas *space, uint32_t flags,
-			   struct kernel_hwpt **out, unsigned *failed)
+static int attach_explicit(struct kernel_device *kd, uint32_t pasid, struct kernel_ioas *space,
+			   uint32_t flags, struct kernel_hwpt **out, unsigned *failed)
 {
 	struct kernel_hwpt *hwpt;
 	int rc;
@@ -88,7 +95,7 @@ static int attach_explicit(struct kernel_device *kd, struct kernel_ioas *space, 
 	for (hwpt = space->hwpts; hwpt; hwpt = hwpt->next) {
 		if (hwpt->flags != flags)
 			continue;
-		rc = ioctl_attach(kd, hwpt->id);
+		rc = ioctl_attach(kd, pasid, hwpt->id);
 		if (!rc) {
 			hwpt->users++;
 			*out = hwpt;
@@ -102,7 +109,7 @@ static int attach_explicit(struct kernel_device *kd, struct kernel_ioas *space, 
 	rc = hwpt_create(kd, space, flags, &hwpt);
 	if (rc)
 		return rc;
-	rc = ioctl_attach(kd, hwpt->id);
+	rc = ioctl_attach(kd, pasid, hwpt->id);
 	if (rc) {
 		++*failed;
 		hwpt_put(space, hwpt);
@@ -112,8 +119,11 @@ static int attach_explicit(struct kernel_device *kd, struct kernel_ioas *space, 
 	return 0;
 }
 
-/* Attach to the best table that can be had; *@out NULL: the kernel's own choice for the space. */
-static int attach_best(struct kernel_device *kd, struct kernel_ioas *space,
+/*
+ * Attach to the best table that can be had; *@out NULL: the kernel's own choice for the space. A PASID
+ * takes a table made for PASIDs, or none.
+ */
+static int attach_best(struct kernel_device *kd, uint32_t pasid, struct kernel_ioas *space,
 		       struct kernel_hwpt **out, unsigned *failed)
 {
 	const struct hwpt_need need = {
@@ -121,9 +131,10 @@ static int attach_best(struct kernel_device *kd, struct kernel_ioas *space,
 		.capabilities = kd->capabilities,
 		.max_pasid_log2 = kd->max_pasid_log2,
 		.migratable = kd->migratable,
+		.pasid = kd->wants_pasids,
 	};
 	const struct hwpt_choice choice = hwpt_choose(&need);
-	int rc = -EINVAL;
+	int rc = -EOPNOTSUPP;
 
 	*out = NULL;
 	if (choice.small_pages && !space->mirrored)
@@ -132,11 +143,13 @@ static int attach_best(struct kernel_device *kd, struct kernel_ioas *space,
 	for (size_t i = 0; i < choice.count; i++) {
 		const struct hwpt_candidate *candidate = &choice.candidates[i];
 
+		if (pasid && !need.emulated && !(candidate->flags & IOMMU_HWPT_ALLOC_PASID))
+			continue;
 		if (candidate->automatic) {
-			rc = ioctl_attach(kd, space->id);
+			rc = ioctl_attach(kd, pasid, space->id);
 			*failed += rc != 0;
 		} else {
-			rc = attach_explicit(kd, space, candidate->flags, out, failed);
+			rc = attach_explicit(kd, pasid, space, candidate->flags, out, failed);
 		}
 		/* What the IOMMU cannot do after all, or not together, leaves the next candidate. */
 		if (rc != -EOPNOTSUPP && rc != -EINVAL)
@@ -153,8 +166,8 @@ static int attach_best(struct kernel_device *kd, struct kernel_ioas *space,
 static int attach_again(struct kernel_device *kd, const struct kernel_ioas *space,
 			const struct kernel_hwpt *hwpt)
 {
-	ioctl_detach(kd);
-	return ioctl_attach(kd, hwpt ? hwpt->id : space->id);
+	ioctl_detach(kd, 0);
+	return ioctl_attach(kd, 0, hwpt ? hwpt->id : space->id);
 }
 
 /* The device has no attachment any more, if it had one. */
@@ -175,7 +188,7 @@ static void fall_back(struct kernel_device *kd)
 	int rc;
 
 	if (!kd->space) {
-		ioctl_detach(kd);
+		ioctl_detach(kd, 0);
 		return;
 	}
 	rc = attach_again(kd, kd->space, kd->hwpt);
@@ -199,7 +212,7 @@ static int attach_locked(struct kernel_device *kd, struct ioas *ioas)
 		return rc;
 	}
 
-	rc = attach_best(kd, space, &hwpt, &failed);
+	rc = attach_best(kd, 0, space, &hwpt, &failed);
 	if (!rc && failed && kd->space)
 		rc = attach_again(kd, space, hwpt);
 	if (rc) {
@@ -250,7 +263,117 @@ void kernel_detach_ioas(struct vfio_device *vdev)
 	struct kernel_device *kd = kernel_device(vdev);
 
 	pthread_mutex_lock(&kd->iommufd->lock);
-	ioctl_detach(kd);
+	ioctl_detach(kd, 0);
 	forget(kd);
+	pthread_mutex_unlock(&kd->iommufd->lock);
+}
+
+/* ---- PASIDs ----------------------------------------------------------------------------------- */
+
+static struct kernel_pasid *find_pasid(struct kernel_device *kd, uint32_t pasid)
+{
+	struct kernel_pasid *entry = kd->pasids;
+
+	while (entry && entry->pasid != pasid)
+		entry = entry->next;
+	return entry;
+}
+
+/*
+ * The kernel lets a PASID have a table of its own only when that of the device is made for PASIDs too
+ * (drivers/iommu/iommufd/device.c, iommufd_hwpt_pasid_compat). Devices do not begin with one, since
+ * it may translate slower and few ever need it: the first PASID moves the device over.
+ */
+static int make_room_for_pasids(struct kernel_device *kd)
+{
+	int rc;
+
+	if (kd->vdev.iommufd_kind == VFIO_IOMMUFD_EMULATED)
+		return 0;
+	kd->wants_pasids = true;
+	if (!kd->space || (kd->hwpt && (kd->hwpt->flags & IOMMU_HWPT_ALLOC_PASID)))
+		return 0;
+	rc = attach_locked(kd, kd->space->ioas);
+	if (rc)
+		return rc;
+	return kd->hwpt && (kd->hwpt->flags & IOMMU_HWPT_ALLOC_PASID) ? 0 : -EOPNOTSUPP;
+}
+
+static int pasid_attach_locked(struct kernel_device *kd, uint32_t pasid, struct ioas *ioas)
+{
+	struct kernel_pasid *entry = find_pasid(kd, pasid), *fresh = NULL;
+	struct kernel_ioas *space;
+	struct kernel_hwpt *hwpt = NULL;
+	unsigned failed = 0;
+	int rc;
+
+	if (!entry) {
+		fresh = calloc(1, sizeof(*fresh));
+		if (!fresh)
+			return -ENOMEM;
+		fresh->pasid = pasid;
+	}
+	rc = kernel_space_get(kd->iommufd, ioas, &space);
+	if (rc)
+		goto free_fresh;
+	/* What the PASID is to see is there before it can see it: a replacement then cannot fail any more. */
+	rc = kernel_space_mirror(space);
+	rc = rc ? rc : make_room_for_pasids(kd);
+	rc = rc ? rc : attach_best(kd, pasid, space, &hwpt, &failed);
+	if (rc) {
+		log_error("vfio %s: PASID %u cannot be attached: %s", kd->name, pasid,
+			  strerror(-rc));
+		goto put_space;
+	}
+
+	if (entry) {
+		hwpt_put(entry->space, entry->hwpt);
+		kernel_space_put(entry->space);
+	} else {
+		entry = fresh;
+		entry->next = kd->pasids;
+		kd->pasids = entry;
+	}
+	entry->space = space;
+	entry->hwpt = hwpt;
+	return 0;
+
+put_space:
+	kernel_space_put(space);
+free_fresh:
+	free(fresh);
+	return rc;
+}
+
+int kernel_pasid_attach_ioas(struct vfio_device *vdev, uint32_t pasid, uint32_t *pt_id)
+{
+	struct kernel_device *kd = kernel_device(vdev);
+	struct ioas *ioas = ioas_find(kd->iommufd->ictx, *pt_id);
+	int rc;
+
+	if (!ioas)
+		return -ENOENT;
+	pthread_mutex_lock(&kd->iommufd->lock);
+	rc = pasid_attach_locked(kd, pasid, ioas);
+	pthread_mutex_unlock(&kd->iommufd->lock);
+	return rc;
+}
+
+void kernel_pasid_detach_ioas(struct vfio_device *vdev, uint32_t pasid)
+{
+	struct kernel_device *kd = kernel_device(vdev);
+	struct kernel_pasid **link, *entry;
+
+	pthread_mutex_lock(&kd->iommufd->lock);
+	for (link = &kd->pasids; *link && (*link)->pasid != pasid; link = &(*link)->next)
+		;
+	entry = *link;
+	if (entry) {
+		ioctl_detach(kd, pasid);
+		hwpt_put(entry->space, entry->hwpt);
+		kernel_space_put(entry->space);
+		*link = entry->next;
+		free(entry);
+	}
 	pthread_mutex_unlock(&kd->iommufd->lock);
 }

@@ -45,6 +45,14 @@ struct kernel_hwpt {
 	struct kernel_hwpt *next;
 };
 
+/* A PASID with an address space of its own. */
+struct kernel_pasid {
+	uint32_t pasid;
+	struct kernel_ioas *space;
+	struct kernel_hwpt *hwpt; /* NULL: an emulated device has no tables */
+	struct kernel_pasid *next;
+};
+
 /* An eventfd by which the kernel tells of one thing (ERR, REQ). */
 struct kernel_event {
 	struct kernel_device *kd;
@@ -75,6 +83,8 @@ struct kernel_device {
 
 	struct kernel_ioas *space; /* attached to; NULL */
 	struct kernel_hwpt *hwpt;  /* NULL: the kernel's own choice */
+	bool wants_pasids; /* a PASID was attached since the bind: tables are made for them */
+	struct kernel_pasid *pasids;
 
 	struct kernel_event err, req;
 };
@@ -102,6 +112,8 @@ uint64_t kernel_set_id(const struct kernel_device *kd);
 /* attach.c */
 int kernel_attach_ioas(struct vfio_device *vdev, uint32_t *pt_id);
 void kernel_detach_ioas(struct vfio_device *vdev);
+int kernel_pasid_attach_ioas(struct vfio_device *vdev, uint32_t pasid, uint32_t *pt_id);
+void kernel_pasid_detach_ioas(struct vfio_device *vdev, uint32_t pasid);
 
 /* iommufd.c: for attach.c, under iommufd->lock. */
 int kernel_space_get(struct kernel_iommufd *iommufd, struct ioas *ioas, struct kernel_ioas **out);
@@ -115,6 +127,9 @@ void kernel_explain_pin(const struct kernel_ioas *space, const char *device, uin
 /* events.c */
 int kernel_events_open(struct kernel_device *kd);
 void kernel_events_close(struct kernel_device *kd);
+
+/* config.c: how many PASIDs the open device has by its configuration space; 0: it says nothing of them. */
+uint32_t kernel_config_pasids(struct kernel_device *kd);
 
 /* feature.c: which migration and log ops the open device has; any feature, payload alone. */
 void kernel_probe_features(struct kernel_device *kd);

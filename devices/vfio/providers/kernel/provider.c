@@ -24,11 +24,15 @@ static int get_hw_info(struct kernel_device *kd, uint32_t device_id)
 
 	kd->capabilities = 0;
 	kd->max_pasid_log2 = 0;
+	kd->wants_pasids = false;
 	switch (rc) {
 	case 0:
 		kd->vdev.iommufd_kind = VFIO_IOMMUFD_PHYSICAL;
 		kd->capabilities = info.out_capabilities;
 		kd->max_pasid_log2 = info.out_max_pasid_log2;
+		if (kd->max_pasid_log2)
+			kd->vdev.max_pasids = kd->max_pasid_log2 < 20 ? 1u << kd->max_pasid_log2
+								      : VFIO_DEVICE_MAX_PASIDS;
 		return 0;
 	case -ENOENT:
 		/* The id is that of an access object, not of a device. */
@@ -137,6 +141,9 @@ static int kernel_open(struct vfio_device *vdev)
 	if (rc)
 		return rc;
 	kernel_probe_features(kd);
+	/* What iommufd tells of a device with an IOMMU, one without can only say itself. */
+	if (kd->vdev.iommufd_kind == VFIO_IOMMUFD_EMULATED)
+		kd->vdev.max_pasids = kernel_config_pasids(kd);
 	return 0;
 }
 
@@ -299,7 +306,6 @@ static void kernel_release(struct vfio_device *vdev)
 	free(kd);
 }
 
-/* PASIDs: no ops until a guest can have them; the core answers EOPNOTSUPP. */
 static const struct vfio_device_ops kernel_ops = {
 	.name = "kernel",
 	.release = kernel_release,
@@ -307,6 +313,8 @@ static const struct vfio_device_ops kernel_ops = {
 	.unbind_iommufd = kernel_unbind,
 	.attach_ioas = kernel_attach_ioas,
 	.detach_ioas = kernel_detach_ioas,
+	.pasid_attach_ioas = kernel_pasid_attach_ioas,
+	.pasid_detach_ioas = kernel_pasid_detach_ioas,
 	.open_device = kernel_open,
 	.close_device = kernel_close,
 	.read = kernel_read,
