@@ -43,13 +43,14 @@ enum {
 	HAS_LOW_POWER = 1u << 15, /* features 3, 4, 5 */
 	HAS_IOEVENTFD = 1u << 16,
 	HAS_HOT_RESET = 1u << 17,
-	HAS_TOKEN = 1u << 18,     /* target.token opens it, nothing else does */
+	HAS_TOKEN = 1u << 18,     /* a VF token can be asked for (control_set) */
 	HAS_DRIVER = 1u << 19,    /* target.driver: put and get, a register that is migrated */
-	HAS_REINIT = 1u << 20,    /* PRE_COPY can begin anew (feature 12) */
-	HAS_KVM_SEEN = 1u << 21,  /* the driver shows with which KVM it was opened */
+	HAS_FAULTS = 1u << 20,    /* faults can be injected (control_set) */
+	HAS_KVM_SEEN = 1u << 21,  /* the driver shows whether it has a KVM (control_get) */
 	HAS_TAKE_AWAY = 1u << 22, /* the device can be asked back from outside */
 	HAS_MIG_ERROR = 1u << 23, /* a stream that is none takes it to ERROR */
 	HAS_DMA = 1u << 24,       /* target.driver: all of it */
+	HAS_PINS = 1u << 25,      /* the driver keeps pages pinned, and shows it (control_get) */
 };
 
 /*
@@ -96,7 +97,6 @@ struct target {
 	uint32_t bar;     /* region index of HAS_BAR */
 	uint64_t bar_at;  /* a register in it that reads the same every time */
 	uint32_t map_bar; /* region index of HAS_MMAP */
-	const uint8_t *token;
 	const struct driver *driver;
 	const struct absence *absences;       /* ends with .why NULL; all that .has lacks */
 	const struct difference *differences; /* ends with .id NULL */
@@ -170,8 +170,8 @@ int run_begin(struct run *run);
 /* And back, checking that nothing is left. */
 void run_end(struct run *run);
 
-/* A device of the target; to be given back. Another VM's: with that @run's environment. */
-int device_make(struct run *run, const uint8_t *token, struct vfio_device **out);
+/* A device of the target, in @run's VM; to be given back. */
+int device_make(struct run *run, struct vfio_device **out);
 int device_open(struct run *run, struct vfio_device *vdev);
 void device_give_back(struct vfio_device *vdev);
 /* Attach run->vdev to @space; -errno. */
@@ -182,6 +182,11 @@ struct ioas *space_create(struct run *run, uint64_t offset, uint64_t size);
 /* Wait until @done says so, at most some 20 s (more on a busy machine): what is waited for always comes. */
 bool wait_until(bool (*done)(void *ctx), void *ctx);
 size_t count_fds(void);
+
+/* ---- control.c: the device from outside, where the target has that ------------------------------- */
+
+void control_set(struct run *run, const char *name, const char *value);
+long control_get(struct run *run, const char *name);
 
 /* ---- calls.c: commands of the contract as functions --------------------------------------------- */
 

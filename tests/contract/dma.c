@@ -158,6 +158,28 @@ static void a_reset_ends_dma(struct run *run)
 	expect(run, memory_is(run, 0, 0x1000, 0x33), "memory did not change");
 }
 
+/* Of an emulated device the kernel tells the driver, which has a page of the guest's in its hands. */
+static void dma_unmap_takes_a_pinned_page_back(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+	struct ioas_area area = {.iova = MEMORY_IOVA + 2 * MEMORY_SIZE,
+				 .length = 0x10000,
+				 .fd = run->memfd,
+				 .offset = 0x10000,
+				 .hva = run->memory + 0x10000,
+				 .rights = IOAS_READ | IOAS_WRITE};
+	long before;
+
+	expect_rc(run, driver->start(run), 0, "start");
+	expect_rc(run, ioas_map(run->space, &area), 0, "map");
+	expect_rc(run, driver->fill(run, 0, area.iova, 16, 0x22), 0, "DMA");
+	expect_rc(run, control_get(run, "pinned"), 1, "a page that is pinned");
+	before = control_get(run, "dma_unmaps");
+	expect_rc(run, ioas_unmap(run->space, area.iova, area.length), 0, "unmap");
+	expect_rc(run, control_get(run, "pinned"), 0, "a page pinned after the unmap");
+	expect(run, control_get(run, "dma_unmaps") > before, "the driver was not told");
+}
+
 const struct contract_test dma_tests[] = {
 	{"dma.the_device_reads_and_writes_memory",
 	 "vfio_device_ops.attach_ioas, vfio_device_events.dma_read, vfio_device_events.dma_write",
@@ -170,6 +192,8 @@ const struct contract_test dma_tests[] = {
 	 a_detached_device_reaches_nothing},
 	{"dma.unmapped_memory_is_out_of_reach", "vfio_device_ops.dma_unmap", HAS_DMA, 0,
 	 unmapped_memory_is_out_of_reach},
+	{"dma.dma_unmap_takes_a_pinned_page_back", "vfio_device_ops.dma_unmap", HAS_DMA | HAS_PINS,
+	 0, dma_unmap_takes_a_pinned_page_back},
 	{"dma.rights_are_kept", "vfio_device_ops.attach_ioas", HAS_DMA, 0, rights_are_kept},
 	{"dma.a_replaced_space_is_out_of_reach", "vfio_device_ops.attach_ioas", HAS_DMA, 0,
 	 a_replaced_space_is_out_of_reach},

@@ -280,6 +280,53 @@ static void kvm_is_referenced_while_open(struct run *run)
 	expect(run, !run->vdev->kvm, "a VM that nobody gave");
 }
 
+/* What the driver itself says: a real KVM, not a number of ours. */
+static void the_driver_sees_the_kvm(struct run *run)
+{
+	expect_rc(run, control_get(run, "holds_kvm"), 0, "a KVM held before open");
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	expect_rc(run, control_get(run, "opened_with_kvm"), 1, "a KVM at open");
+	expect_rc(run, control_get(run, "holds_kvm"), 1, "a KVM held while open");
+	vfio_device_close(run->vdev);
+	expect_rc(run, control_get(run, "holds_kvm"), 0, "a KVM held after close");
+	expect_rc(run, vfio_device_set_kvm(run->vdev, NULL), 0, "no VM");
+	expect_rc(run, vfio_device_open(run->vdev, run->ictx), 0, "open without a VM");
+	expect_rc(run, control_get(run, "opened_with_kvm"), 0, "a KVM at an open without");
+	expect_rc(run, control_get(run, "holds_kvm"), 0, "a KVM held without");
+}
+
+static bool closed_in_the_kernel(void *ctx)
+{
+	return control_get(ctx, "open_count") == 0;
+}
+
+static void kill_puts_the_kvm(struct run *run)
+{
+	int ready[2], status;
+	struct run other;
+	char byte = 0;
+	pid_t pid;
+
+	expect_rc(run, pipe(ready), 0, "a pipe");
+	pid = fork();
+	if (!pid) {
+		byte = (char)-other_open(run, &other);
+		if (write(ready[1], &byte, 1) == 1)
+			pause();
+		_exit(1);
+	}
+	step(run, "waiting for the other process to open the device");
+	expect(run, read(ready[0], &byte, 1) == 1 && !byte, "the other process: errno %d", byte);
+	expect_rc(run, control_get(run, "holds_kvm"), 1, "a KVM held by the other process");
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	step(run, "waiting for the kernel to close what a dead process had");
+	wait_until(closed_in_the_kernel, run);
+	expect_rc(run, control_get(run, "holds_kvm"), 0, "a KVM held after the kill");
+	close(ready[0]);
+	close(ready[1]);
+}
+
 /* ---- names and state -------------------------------------------------------------------------- */
 
 static void names_match(struct run *run)
@@ -373,6 +420,10 @@ const struct contract_test life_tests[] = {
 	{"life.kvm_is_referenced_while_open",
 	 "vfio_device.user_kvm, vfio_device.kvm, vfio_device.put_kvm", 0, CLOSED,
 	 kvm_is_referenced_while_open},
+	{"life.the_driver_sees_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_KVM_SEEN,
+	 CLOSED, the_driver_sees_the_kvm},
+	{"life.kill_puts_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_KVM_SEEN, CLOSED,
+	 kill_puts_the_kvm},
 	{"life.names_match", "vfio_device.dev, vfio_device_ops.name, vfio_device_ops.match", 0, 0,
 	 names_match},
 	{"life.index_is_the_nodes", "vfio_device.index", 0, 0, index_is_the_nodes},

@@ -2,7 +2,6 @@
 /* The VM around a tested device: memory, address space, KVM, the loop on a thread of its own. */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,14 +46,10 @@ static int machine_create(struct run *run)
 	return -pthread_create(&run->loop_thread, NULL, loop_thread, run->loop);
 }
 
-int device_make(struct run *run, const uint8_t *token, struct vfio_device **out)
+int device_make(struct run *run, struct vfio_device **out)
 {
 	struct vfio_config config = {.name = run->device, .fd = -1};
 
-	if (token) {
-		config.has_token = true;
-		memcpy(config.token, token, sizeof(config.token));
-	}
 	for (const struct vfio_provider *const *p = vfio_providers; *p; p++) {
 		const int taken = (*p)->match(&config);
 
@@ -108,7 +103,7 @@ int run_begin(struct run *run)
 
 	if (rc || (run->test->flags & ALONE))
 		return rc;
-	rc = device_make(run, run->target->token, &run->vdev);
+	rc = device_make(run, &run->vdev);
 	if (rc || (run->test->flags & CLOSED))
 		return rc;
 	rc = device_open(run, run->vdev);

@@ -160,6 +160,26 @@ static void error_is_left_by_the_guests_reset(struct run *run)
 	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_STOP, &fd), 0, "to STOP after the FLR");
 }
 
+/* Where an arc fails on the way, the user learns of it, and where the device is. */
+static void a_state_that_fails_is_error(struct run *run)
+{
+	uint32_t state;
+	int fd;
+
+	control_set(run, "fail_state", "3 1"); /* STOP_COPY, once */
+	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_STOP_COPY, &fd), -EIO, "to STOP_COPY");
+	expect_rc(run, fd, -1, "the descriptor");
+	expect_rc(run, state_get(run, &state), 0, "the state");
+	expect_rc(run, state, VFIO_DEVICE_STATE_ERROR, "the state after the failure");
+	expect_rc(run, run->vdev->last_state, VFIO_DEVICE_STATE_ERROR,
+		  "the state that is remembered");
+	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_RUNNING, &fd), -EINVAL, "to RUNNING");
+	expect_rc(run, device_reset(run), 0, "reset");
+	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_STOP_COPY, &fd), 0, "to STOP_COPY again");
+	expect(run, fd >= 0, "no descriptor");
+	close(fd);
+}
+
 /* No DMA and no interrupt of a device that is stopped; what was asked meanwhile is done later. */
 static void a_stopped_device_does_nothing(struct run *run)
 {
@@ -197,6 +217,9 @@ const struct contract_test migration_tests[] = {
 	 HAS_MIGRATION | HAS_MIG_ERROR, CLOSED, error_is_left_by_reset_only},
 	{"migration.error_is_left_by_the_guests_reset", "vfio_migration_ops.migration_set_state",
 	 HAS_MIGRATION | HAS_MIG_ERROR, 0, error_is_left_by_the_guests_reset},
+	{"migration.a_state_that_fails_is_error",
+	 "vfio_migration_ops.migration_set_state, vfio_migration_ops.migration_get_state",
+	 HAS_MIGRATION | HAS_FAULTS, 0, a_state_that_fails_is_error},
 	{"migration.a_stopped_device_does_nothing", "vfio_migration_ops.migration_set_state",
 	 HAS_MIGRATION | HAS_DMA, 0, a_stopped_device_does_nothing},
 	{0},

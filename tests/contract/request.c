@@ -12,6 +12,7 @@
 #include "tests/contract/contract.h"
 
 struct requests {
+	atomic_uint errors;
 	atomic_uint calls;
 	atomic_uint last; /* count of the last */
 	atomic_bool rising;
@@ -27,7 +28,12 @@ static void on_request(void *ctx, unsigned count)
 	atomic_fetch_add(&requests->calls, 1);
 }
 
-static const struct vfio_device_events events = {.request = on_request};
+static void on_error(void *ctx)
+{
+	atomic_fetch_add(&((struct requests *)ctx)->errors, 1);
+}
+
+static const struct vfio_device_events events = {.request = on_request, .error = on_error};
 
 static bool requested(void *ctx)
 {
@@ -94,7 +100,46 @@ static void the_host_has_it_back(struct run *run)
 	expect_rc(run, write_text(path, name), 0, "bound again");
 }
 
+static bool failed(void *ctx)
+{
+	return atomic_load(&((struct requests *)ctx)->errors);
+}
+
+static bool requested_again(void *ctx)
+{
+	return atomic_load(&((struct requests *)ctx)->calls) > 1;
+}
+
+static void requests_and_errors_are_events(struct run *run)
+{
+	struct requests requests = {.rising = true};
+
+	vfio_device_set_events(run->vdev, &events, &requests);
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	control_set(run, "trigger", "request");
+	step(run, "waiting for the request");
+	wait_until(requested, &requests);
+	expect_rc(run, atomic_load(&requests.last), 0, "the first count");
+	control_set(run, "trigger", "request");
+	step(run, "waiting for the second request");
+	wait_until(requested_again, &requests);
+	expect_rc(run, atomic_load(&requests.last), 1, "the second count");
+	expect(run, atomic_load(&requests.rising), "the counts do not rise");
+	expect_rc(run, atomic_load(&requests.errors), 0, "errors");
+	control_set(run, "trigger", "error");
+	step(run, "waiting for the error");
+	wait_until(failed, &requests);
+	expect_rc(run, atomic_load(&requests.errors), 1, "errors");
+	expect_rc(run, atomic_load(&requests.calls), 2, "requests");
+	vfio_device_close(run->vdev);
+	vfio_device_set_events(run->vdev, NULL, NULL);
+}
+
 const struct contract_test request_tests[] = {
+	{"request.requests_and_errors_are_events",
+	 "vfio_device.events, vfio_device.events_ctx, vfio_device_events.request, "
+	 "vfio_device_events.error",
+	 HAS_REQ | HAS_FAULTS, CLOSED, requests_and_errors_are_events},
 	{"request.the_host_has_it_back",
 	 "vfio_device_ops.request, vfio_device.events, vfio_device.events_ctx, "
 	 "vfio_device_events.request",

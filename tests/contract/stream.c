@@ -302,6 +302,44 @@ static void pre_copy_can_be_given_up(struct run *run)
 	}
 }
 
+/* The device begins its PRE_COPY anew; only who opted in (feature 12) is told so. */
+static void pre_copy_can_begin_anew(struct run *run)
+{
+	const uint32_t opt_in = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2;
+	struct vfio_precopy_info info = {.argsz = sizeof(info)};
+	uint8_t *data = stream_room(run);
+	size_t length = 0;
+	int fd = -1;
+
+	expect(run, !run->vdev->precopy_info_v2, "opted in at first");
+	expect_rc(run, feature(run, opt_in, NULL, 0), 0, "opting in");
+	expect(run, run->vdev->precopy_info_v2, "not opted in");
+	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_PRE_COPY, &fd), 0, "to PRE_COPY");
+	expect_rc(run, drain(run, fd, data, STREAM_MAX, &length, 1u << 20), -ENOMSG,
+		  "all there is for now");
+	expect_rc(run, vfio_device_mig_precopy_info(run->vdev, fd, &info), 0, "info");
+	expect(run, !info.flags && !info.initial_bytes, "flags %#x, %llu initial bytes", info.flags,
+	       (unsigned long long)info.initial_bytes);
+	control_set(run, "reinit", "1");
+	expect_rc(run, vfio_device_mig_precopy_info(run->vdev, fd, &info), 0, "info");
+	expect(run, (info.flags & VFIO_PRECOPY_INFO_REINIT) && info.initial_bytes > 0,
+	       "flags %#x, %llu initial bytes after REINIT", info.flags,
+	       (unsigned long long)info.initial_bytes);
+	expect_rc(run, vfio_device_mig_precopy_info(run->vdev, fd, &info), 0, "info");
+	expect_rc(run, info.flags, 0, "the flags, told once");
+	expect_rc(run, drain(run, fd, data, STREAM_MAX, &length, 1u << 20), -ENOMSG, "it, again");
+	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_STOP_COPY, NULL), 0, "to STOP_COPY");
+	expect_rc(run, drain(run, fd, data, STREAM_MAX, &length, 1u << 20), 0, "the end");
+	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_STOP, NULL), 0, "to STOP");
+	close(fd);
+	expect_rc(run, device_reset(run), 0, "reset");
+	expect_rc(run, stream_load(run, data, length, 1u << 20), 0, "loading");
+	expect(run, run->vdev->precopy_info_v2, "a reset took the opt-in back");
+	vfio_device_close(run->vdev);
+	expect(run, !run->vdev->precopy_info_v2, "the next user is opted in");
+	free(data);
+}
+
 const struct contract_test stream_tests[] = {
 	{"stream.what_is_saved_is_loaded",
 	 "vfio_migration_ops.migration_set_state, vfio_migration_ops.migration_read, "
@@ -327,5 +365,8 @@ const struct contract_test stream_tests[] = {
 	 HAS_MIGRATION | HAS_PRE_COPY | HAS_DRIVER, 0, pre_copy_goes_over_into_stop_copy},
 	{"stream.pre_copy_can_be_given_up", "vfio_migration_ops.migration_read",
 	 HAS_MIGRATION | HAS_PRE_COPY, 0, pre_copy_can_be_given_up},
+	{"stream.pre_copy_can_begin_anew",
+	 "vfio_device.precopy_info_v2, vfio_migration_ops.migration_get_precopy_info",
+	 HAS_MIGRATION | HAS_PRE_COPY | HAS_FAULTS, 0, pre_copy_can_begin_anew},
 	{0},
 };

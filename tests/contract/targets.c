@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The targets: what each device has, and where it may differ and why. */
+#include "devices/vfio/reference/registers.h"
 #include "tests/contract/contract.h"
+#include "tests/contract/reference.h"
 
 #include <errno.h>
 #include <string.h>
@@ -26,13 +28,14 @@
 
 /* Of them all. */
 #define VFIO_PCI_ABSENCES                                                                          \
-	ABSENT(HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_MIG_ERROR | HAS_REINIT,                \
+	ABSENT(HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_MIG_ERROR,                             \
 	       "vfio-pci itself cannot migrate a device; its variant drivers can"),                \
 		ABSENT(HAS_LOG, "vfio-pci has no DMA log"),                                        \
 		ABSENT(HAS_PASID, "QEMU's devices have no PASID capability"),                      \
 		ABSENT(HAS_DRIVER | HAS_DMA,                                                       \
 		       "the suite has no driver for this device; guests in the lab have"),         \
 		ABSENT(HAS_TOKEN, "no VF whose PF vfio-pci holds: lab case provider has one"),     \
+		ABSENT(HAS_FAULTS | HAS_PINS, "a real driver has no faults to inject"),            \
 		ABSENT(HAS_KVM_SEEN, "vfio-pci does not tell whether it holds a KVM"),             \
 		ABSENT(HAS_MMAP, "no BAR of this device remembers what is written into it")
 
@@ -116,7 +119,7 @@ static const struct absence mtty_absences[] = {
 	ABSENT(HAS_MSIX | HAS_MSIX_TABLE, "mtty has one MSI"),
 	ABSENT(HAS_REQ | HAS_TAKE_AWAY, "mtty has no request callback"),
 	ABSENT(HAS_MIG_ERROR, "mtty stays in RESUMING when it does not take a stream"),
-	ABSENT(HAS_REINIT, "mtty never begins PRE_COPY anew"),
+	ABSENT(HAS_FAULTS | HAS_PINS, "mtty has no faults to inject"),
 	ABSENT(HAS_LOW_POWER | HAS_IOEVENTFD | HAS_HOT_RESET | HAS_TOKEN,
 	       "mtty is no device of a bus"),
 	ABSENT(HAS_KVM_SEEN, "mtty does not want a KVM"),
@@ -148,4 +151,66 @@ static const struct target mtty = {
 	.differences = mtty_differences,
 };
 
-const struct target *const targets[] = {&nvme, &igb, &mtty, NULL};
+/* ---- the reference device behind the kernel's VFIO core (tests/lab/modules/vfio-reference) ------- */
+
+#define REFERENCE                                                                                  \
+	(HAS_PASID | HAS_RESET | HAS_BAR | HAS_MMAP | HAS_DECODE | HAS_MSIX | HAS_MSIX_TABLE |     \
+	 HAS_REQ | HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_MIG_ERROR | HAS_LOG |              \
+	 HAS_IOEVENTFD | HAS_DRIVER | HAS_DMA)
+#define REFERENCE_KERNEL                                                                           \
+	(REFERENCE | HAS_NODE | HAS_TOKEN | HAS_FAULTS | HAS_KVM_SEEN | HAS_TAKE_AWAY)
+
+#define REFERENCE_ABSENCES                                                                         \
+	ABSENT(HAS_MSI, "the reference device has MSI-X only"),                                    \
+		ABSENT(HAS_LOW_POWER, "it has no power to save"),                                  \
+		ABSENT(HAS_HOT_RESET, "it is on no bus")
+
+#define REFERENCE_DIFFERENCES                                                                      \
+	{"regions.config_ends/beyond", -EINVAL, "all regions of the reference device end alike"},  \
+	{                                                                                          \
+		"regions.config_ends/across", 2,                                                   \
+			"all regions of the reference device end alike: an access is cut"          \
+	}
+
+static const struct absence emulated_absences[] = {
+	REFERENCE_ABSENCES,
+	ABSENT(HAS_PHYSICAL, "it is registered without an IOMMU, as mdevs are"),
+	END_OF_ABSENCES,
+};
+
+static const struct absence physical_absences[] = {
+	REFERENCE_ABSENCES,
+	ABSENT(HAS_PINS, "an IOMMU translates: the device pins nothing"),
+	END_OF_ABSENCES,
+};
+
+static const struct difference reference_differences[] = {REFERENCE_DIFFERENCES, END};
+
+static const struct target kernel_emulated = {
+	.name = "kernel-emulated",
+	.what = "the kernel test device without an IOMMU",
+	.has = REFERENCE_KERNEL | HAS_PINS,
+	.kernel = true,
+	.bar = REFERENCE_BAR_REGISTERS,
+	.bar_at = REFERENCE_ID,
+	.map_bar = REFERENCE_BAR_MEMORY,
+	.driver = &reference_driver,
+	.absences = emulated_absences,
+	.differences = reference_differences,
+};
+
+static const struct target kernel_physical = {
+	.name = "kernel-physical",
+	.what = "the kernel test device behind its software IOMMU",
+	.has = REFERENCE_KERNEL | HAS_PHYSICAL,
+	.kernel = true,
+	.bar = REFERENCE_BAR_REGISTERS,
+	.bar_at = REFERENCE_ID,
+	.map_bar = REFERENCE_BAR_MEMORY,
+	.driver = &reference_driver,
+	.absences = physical_absences,
+	.differences = reference_differences,
+};
+
+const struct target *const targets[] = {&nvme, &igb, &mtty, &kernel_emulated, &kernel_physical,
+					NULL};
