@@ -176,7 +176,10 @@ struct vfio_device_ops {
 	/* Guest memory leaves: nothing may hold or touch it when this returns. */
 	void (*dma_unmap)(struct vfio_device *vdev, uint64_t iova, uint64_t length);
 
-	/* VFIO_DEVICE_FEATURE numbers that the core does not handle; -ENOTTY for unknown ones. */
+	/*
+	 * VFIO_DEVICE_FEATURE numbers that the core does not handle; -ENOTTY for unknown ones. Also told
+	 * when the user opts in to MIG_PRECOPY_INFOv2 (SET, no payload), so that it can pass that on.
+	 */
 	int (*device_feature)(struct vfio_device *vdev, uint32_t flags, void *arg, size_t argsz);
 
 	/* What a driver adds to debug_root: more members of the object vfio_device_status() returns. */

@@ -132,6 +132,10 @@ static int feature_precopy_info_v2(struct vfio_device *vdev, uint32_t flags, siz
 	if (rc != 1)
 		return rc;
 
+	/* Who stands behind a kernel's or a server's device has to hear of it, or never says REINIT. */
+	rc = vdev->ops->device_feature ? vdev->ops->device_feature(vdev, flags, NULL, 0) : -ENOTTY;
+	if (rc && rc != -ENOTTY)
+		return rc;
 	pthread_mutex_lock(&vdev->lock);
 	vdev->precopy_info_v2 = true;
 	pthread_mutex_unlock(&vdev->lock);

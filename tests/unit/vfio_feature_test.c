@@ -298,7 +298,14 @@ Test(migration, precopy_info_v2_needs_pre_copy_and_ends_with_the_close)
 	cr_expect_eq(call(with, PROBE | 12, NULL, 0), 0);
 	cr_expect_not(with->vdev.precopy_info_v2);
 	cr_expect_eq(call(with, GET | 12, NULL, 0), -EINVAL);
-	cr_expect_eq(call(with, SET | 12, NULL, 0), 0);
+	cr_expect_str_empty(with->log);
+	with->feature = -EIO;
+	cr_expect_eq(call(with, SET | 12, NULL, 0), -EIO);
+	cr_expect_not(with->vdev.precopy_info_v2, "the device was not told");
+	with->log[0] = '\0';
+	with->feature = -ENOTTY;
+	cr_expect_eq(call(with, SET | 12, NULL, 0), 0, "nobody else wants to know");
+	cr_expect_str_eq(with->log, "feature(2000c,0)");
 	cr_expect(with->vdev.precopy_info_v2);
 	vfio_device_close(&with->vdev);
 	cr_expect_not(with->vdev.precopy_info_v2);
