@@ -9,6 +9,7 @@ const char options_help[] =
 	"  sluice list [--json]                   devices that could be passed through\n"
 	"  sluice bind DEV [--group]              give a device to vfio-pci\n"
 	"  sluice unbind DEV [--group]            give it back to its driver\n"
+	"  sluice serve --vfio DEV --socket PATH  offer a device to vfio-user clients\n"
 	"\n"
 	"  sluice COMMAND --help                  more on a command\n"
 	"  sluice --version\n"

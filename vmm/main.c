@@ -8,6 +8,7 @@
 #include "vmm/config.h"
 #include "vmm/machine.h"
 #include "vmm/options.h"
+#include "vmm/serve.h"
 
 static int run(int argc, char **argv)
 {
@@ -40,7 +41,7 @@ static const struct command {
 	int (*main)(int argc, char **argv);
 } commands[] = {
 	{"run", run},        {"check", check_main},   {"list", list_main},
-	{"bind", bind_main}, {"unbind", unbind_main},
+	{"bind", bind_main}, {"unbind", unbind_main}, {"serve", serve_main},
 };
 
 int main(int argc, char **argv)

@@ -125,6 +125,11 @@ void passthrough_destroy(struct passthrough *pass)
 	free(pass);
 }
 
+struct vfio_device *passthrough_device(const struct passthrough *pass, unsigned index)
+{
+	return pass->devices[index].vdev;
+}
+
 /* ---- layout ---- */
 
 /* A range whose end is the end of all addresses has no size: one byte less says the same here. */

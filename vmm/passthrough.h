@@ -26,10 +26,13 @@ struct vm_config;
 int passthrough_find(const struct vm_config *config, struct loop *loop, struct iommufd_ctx *ictx,
 		     struct passthrough **out);
 /* After the bridge is gone, and with it the functions. */
+void passthrough_destroy(struct passthrough *pass);
+
 /* Do devices pin all of the guest's memory? Those behind /dev/iommu do. */
 bool passthrough_pins_memory(const struct passthrough *pass);
 
-void passthrough_destroy(struct passthrough *pass);
+/* Device @index in the order of the configuration; @pass keeps it. Before passthrough_plug(). */
+struct vfio_device *passthrough_device(const struct passthrough *pass, unsigned index);
 
 /*
  * Where no RAM may be because of the devices: *@ranges (owned by @pass) and their number.

@@ -127,6 +127,32 @@ int host_open_tap(const char *name, unsigned header_size);
 /* What frames from the tap may leave undone: TUN_F_* of linux/if_tun.h. -EINVAL: not all of it. */
 int host_tap_offload(int fd, unsigned flags);
 
+/* ---- listening ------------------------------------------------------------------------------- */
+
+struct host_listener {
+	int fd; /* non-blocking */
+	dev_t device;
+	ino_t inode; /* of the socket file */
+	char path[108];
+};
+
+/*
+ * Listen on a new UNIX stream socket at @path, for its owner alone (0600). One that nobody listens on
+ * any more is replaced. -EADDRINUSE somebody listens, -EEXIST there is a file of another kind,
+ * -ENAMETOOLONG above 107 bytes, -ENOENT, -EACCES.
+ */
+int host_listen_unix(const char *path, struct host_listener *listener);
+/* Removes the socket file, if it is still this one. */
+void host_listener_close(struct host_listener *listener);
+
+/*
+ * Is @fd, which another process sent, an eventfd? It is made non-blocking, for everybody who has it, so
+ * that no counter can make its writer wait. -EINVAL it is something else.
+ */
+int host_check_eventfd(int fd);
+/* Can nobody cut the file behind @fd any more? Sealed so, if it was not and may be. */
+bool host_size_is_sealed(int fd);
+
 /* ---- memory and limits ----------------------------------------------------------------------- */
 
 enum host_page_kind {

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The socket, the device, and one client after the other. */
+#include "devices/vfio/server/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "devices/vfio/server/session.h"
+#include "vmm/base/host.h"
+#include "vmm/base/log.h"
+#include "vmm/base/loop.h"
+
+/* How often a client is asked to let go (every 10 s) before the device is taken from it. */
+#define MAX_REQUESTS 2
+
+struct vfio_server {
+	struct loop *loop;
+	struct iommufd_ctx *ictx;
+	struct ioas *ioas;
+	struct vfio_device *vdev;
+	struct vfio_server_config config;
+	struct host_listener listener;
+	struct loop_source *source;
+
+	/* Loop thread, but the session's own thread reads them. */
+	struct vfio_user_channel *channel; /* of the client; NULL: none */
+	struct session *session;
+	pthread_t thread;
+	int result; /* why the client left */
+	bool ending;
+};
+
+/* ---- the device --------------------------------------------------------------------------------- */
+
+static void end(struct vfio_server *server, int error)
+{
+	if (server->ending)
+		return;
+	server->ending = true;
+	if (server->source)
+		loop_set_events(server->loop, server->source, 0);
+	server->config.ended(server->config.ctx, error);
+}
+
+/* The host wants it back: the client is asked, if it listens, and in the end not asked any more. */
+static void device_request(void *ctx, unsigned count)
+{
+	struct vfio_server *server = ctx;
+
+	if (count < MAX_REQUESTS && server->session &&
+	    session_signal(server->session, VFIO_PCI_REQ_IRQ_INDEX)) {
+		log_info("vfio %s: the host wants the device back; the client is told",
+			 server->vdev->dev);
+		return;
+	}
+	log_warn("vfio %s: the host wants the device back; it is given up", server->vdev->dev);
+	end(server, 0);
+}
+
+static void device_error(void *ctx)
+{
+	struct vfio_server *server = ctx;
+
+	log_error("vfio %s: the device reports an unrecoverable error", server->vdev->dev);
+	if (server->session)
+		session_signal(server->session, VFIO_PCI_ERR_IRQ_INDEX);
+}
+
+static void device_gone(void *ctx)
+{
+	struct vfio_server *server = ctx;
+
+	log_error("vfio %s: the device is gone", server->vdev->dev);
+	end(server, -ENODEV);
+}
+
+static const struct vfio_device_events events = {
+	.request = device_request,
+	.error = device_error,
+	.gone = device_gone,
+};
+
+static int open_device(struct vfio_server *server)
+{
+	struct vfio_device_info info = {.argsz = sizeof(info)};
+	struct vfio_device *vdev = server->vdev;
+	uint32_t pt_id = ioas_id(server->ioas);
+	int rc = vfio_device_open(vdev, server->ictx);
+
+	if (rc)
+		return rc; /* the provider said why */
+	rc = vfio_device_ioctl(vdev, VFIO_DEVICE_GET_INFO, &info);
+	if (!rc && !(info.flags & VFIO_DEVICE_FLAGS_PCI)) {
+		log_error("vfio %s: no PCI device; vfio-user knows no other", vdev->dev);
+		rc = -EOPNOTSUPP;
+	} else if (!rc &&
+		   (info.num_regions > SERVER_MAX_REGIONS || info.num_irqs > SERVER_MAX_IRQS)) {
+		log_error("vfio %s: %u regions and %u kinds of interrupts; up to %u and %u can be "
+			  "served",
+			  vdev->dev, info.num_regions, info.num_irqs, SERVER_MAX_REGIONS,
+			  SERVER_MAX_IRQS);
+		rc = -E2BIG;
+	} else if (rc) {
+		log_error("vfio %s: device info: %s", vdev->dev, strerror(-rc));
+	}
+	if (!rc)
+		rc = vfio_device_attach(vdev, &pt_id);
+	if (rc)
+		vfio_device_close(vdev);
+	return rc;
+}
+
+/* After a client: as after power-on, by a reset, or by closing and opening where there is none. */
+static int renew_device(struct vfio_server *server, int reset)
+{
+	if (!reset)
+		return 0;
+	log_debug("vfio %s: reset after the client: %s", server->vdev->dev, strerror(-reset));
+	if (server->config.open_once) {
+		log_error("vfio %s: it cannot be reset (%s), and a passed descriptor serves no "
+			  "second client; pass a new one",
+			  server->vdev->dev, strerror(-reset));
+		return reset;
+	}
+	vfio_device_close(server->vdev);
+	return open_device(server);
+}
+
+/* ---- clients ------------------------------------------------------------------------------------ */
+
+static void client_done(struct vfio_server *server)
+{
+	int rc;
+
+	pthread_join(server->thread, NULL);
+	log_info("vfio %s: the client has gone: %s", server->vdev->dev,
+		 server->result == -ECONNRESET ? "it closed the connection"
+					       : strerror(-server->result));
+	rc = session_destroy(server->session);
+	server->session = NULL;
+	vfio_user_channel_destroy(server->channel);
+	server->channel = NULL;
+	if (server->ending)
+		return;
+	rc = renew_device(server, rc);
+	if (rc)
+		end(server, rc);
+	else
+		loop_set_events(server->loop, server->source, EPOLLIN);
+}
+
+static void client_left(void *ctx)
+{
+	struct vfio_server *server = ctx;
+
+	if (server->session && !server->ending)
+		client_done(server);
+}
+
+static void *serve_client(void *ctx)
+{
+	struct vfio_server *server = ctx;
+
+	server->result = session_run(server->session);
+	vfio_user_channel_shutdown(server->channel, server->result);
+	loop_post(server->loop, client_left, server);
+	return NULL;
+}
+
+static int take_client(struct vfio_server *server, int fd)
+{
+	int rc = vfio_user_channel_create(fd, &(struct vfio_user_channel_config){0},
+					  &server->channel);
+
+	if (rc) {
+		close(fd);
+		return rc;
+	}
+	rc = session_create(server->vdev, server->ioas, &server->config, server->channel,
+			    &server->session);
+	if (rc)
+		goto destroy_channel;
+	rc = -pthread_create(&server->thread, NULL, serve_client, server);
+	if (rc)
+		goto destroy_session;
+	return 0;
+
+destroy_session:
+	session_destroy(server->session);
+	server->session = NULL;
+destroy_channel:
+	vfio_user_channel_destroy(server->channel);
+	server->channel = NULL;
+	return rc;
+}
+
+/* The next one stays in the queue until this one has left. */
+static void accept_client(void *ctx, uint32_t ready)
+{
+	struct vfio_server *server = ctx;
+	int fd, rc;
+
+	(void)ready;
+	fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd < 0)
+		return; /* it has gone again, or no descriptor is left: asked again at once */
+	rc = take_client(server, fd);
+	if (rc) {
+		log_error("vfio %s: a client is refused: %s", server->vdev->dev, strerror(-rc));
+		return;
+	}
+	log_info("vfio %s: a client", server->vdev->dev);
+	loop_set_events(server->loop, server->source, 0);
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+static int explain_listen(const char *path, int error)
+{
+	switch (error) {
+	case -EADDRINUSE:
+		log_error("--socket %s: another process listens there; end it, or take another "
+			  "path",
+			  path);
+		break;
+	case -EEXIST:
+		log_error("--socket %s: there is a file that is no socket; remove it, or take "
+			  "another path",
+			  path);
+		break;
+	case -ENAMETOOLONG:
+		log_error("--socket %s: longer than a socket's path may be (107 bytes)", path);
+		break;
+	default:
+		log_error("--socket %s: %s", path, strerror(-error));
+		break;
+	}
+	return error;
+}
+
+int vfio_server_create(struct loop *loop, struct iommufd_ctx *ictx, struct ioas *ioas,
+		       struct vfio_device *vdev, const struct vfio_server_config *config,
+		       struct vfio_server **out)
+{
+	struct vfio_server *server = calloc(1, sizeof(*server));
+	int rc;
+
+	if (!server)
+		return -ENOMEM;
+	server->loop = loop;
+	server->ictx = ictx;
+	server->ioas = ioas;
+	server->vdev = vdev;
+	server->config = *config;
+
+	/* First the path: who takes the device from another client for nothing has done harm. */
+	rc = host_listen_unix(config->path, &server->listener);
+	if (rc) {
+		explain_listen(config->path, rc);
+		goto free_server;
+	}
+	vfio_device_set_events(vdev, &events, server);
+	rc = open_device(server);
+	if (rc)
+		goto close_listener;
+	rc = loop_add_fd(loop, server->listener.fd, EPOLLIN, accept_client, server,
+			 &server->source);
+	if (rc)
+		goto close_device;
+	log_info("vfio %s: served on %s", vdev->dev, config->path);
+	*out = server;
+	return 0;
+
+close_device:
+	vfio_device_close(vdev);
+close_listener:
+	vfio_device_set_events(vdev, NULL, NULL);
+	host_listener_close(&server->listener);
+free_server:
+	free(server);
+	return rc;
+}
+
+void vfio_server_destroy(struct vfio_server *server)
+{
+	if (!server)
+		return;
+	server->ending = true;
+	loop_remove(server->loop, server->source);
+	host_listener_close(&server->listener);
+	if (server->session) {
+		vfio_user_channel_shutdown(server->channel, -ESHUTDOWN);
+		client_done(server);
+	}
+	vfio_device_close(server->vdev);
+	vfio_device_set_events(server->vdev, NULL, NULL);
+	free(server);
+}

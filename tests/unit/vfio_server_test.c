@@ -1,0 +1,986 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The vfio-user server in a thread of this process, and clients that are good, bad and dead. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "devices/vfio/server/server.h"
+#include "devices/vfio/user/channel.h"
+#include "tests/unit/served_device.h"
+#include "tests/unit/support.h"
+#include "vmm/base/dma.h"
+#include "vmm/base/loop.h"
+
+#define TIMEOUT_MS 30000
+
+struct server {
+	struct served_device *device;
+	struct loop *loop;
+	struct iommufd_ctx *ictx;
+	struct ioas *ioas;
+	struct vfio_server *server;
+	pthread_t thread;
+	char path[64];
+	atomic_int ended; /* 0: not; 1 + -errno */
+};
+
+static void ended(void *ctx, int error)
+{
+	struct server *s = ctx;
+
+	atomic_store(&s->ended, 1 - error);
+	loop_stop(s->loop);
+}
+
+static void *run(void *ctx)
+{
+	loop_run(ctx);
+	return NULL;
+}
+
+static int try_start(struct server *s)
+{
+	static const struct vfio_server_doorbell bell = {
+		.region = 0, .size = 4, .offset = 8, .value = 1};
+	const struct vfio_server_config config = {.path = s->path,
+						  .doorbells = &bell,
+						  .doorbell_count = 1,
+						  .ended = ended,
+						  .ctx = s};
+
+	snprintf(s->path, sizeof(s->path), "/tmp/sluice-served-%d", getpid());
+	cr_assert_eq(loop_create(&s->loop), 0);
+	cr_assert_eq(iommufd_ctx_create(&s->ictx), 0);
+	cr_assert_eq(ioas_create(s->ictx, &s->ioas), 0);
+	return vfio_server_create(s->loop, s->ictx, s->ioas, &s->device->vdev, &config, &s->server);
+}
+
+static void start(struct server *s)
+{
+	*s = (struct server){.device = served_device_new()};
+	cr_assert_eq(try_start(s), 0);
+	pthread_create(&s->thread, NULL, run, s->loop);
+}
+
+static void stop_parts(struct server *s)
+{
+	vfio_server_destroy(s->server);
+	cr_assert_eq(ioas_destroy(s->ioas), 0);
+	iommufd_ctx_destroy(s->ictx);
+	loop_destroy(s->loop);
+	served_device_done(s->device);
+	cr_assert_eq(access(s->path, F_OK), -1, "the socket is removed");
+}
+
+static void stop(struct server *s)
+{
+	loop_stop(s->loop);
+	pthread_join(s->thread, NULL);
+	stop_parts(s);
+}
+
+/* ---- a client ---- */
+
+struct client {
+	struct vfio_user_channel *channel;
+	uint8_t memory[65536]; /* behind DMA_READ and DMA_WRITE, from address 0 on */
+	atomic_uint reads, writes;
+	bool silent; /* answers no DMA */
+};
+
+static void serve_dma(void *ctx, struct vfio_user_packet *packet)
+{
+	const struct vfio_user_limits limits = {16, 65536};
+	struct client *c = ctx;
+	struct vfio_user_message in, out;
+
+	if (c->silent)
+		return;
+	cr_assert_eq(vfio_user_decode_command(&packet->header, packet->payload, packet->size, 0,
+					      &limits, &in),
+		     0);
+	out = (struct vfio_user_message){
+		.id = in.id, .command = in.command, .reply = true, .dma = in.dma};
+	if (in.dma.addr + in.dma.count > sizeof(c->memory)) {
+		out.error = EFAULT;
+	} else if (in.command == VFIO_USER_DMA_READ) {
+		out.data = c->memory + in.dma.addr;
+		out.data_size = in.dma.count;
+		atomic_fetch_add(&c->reads, 1);
+	} else {
+		memcpy(c->memory + in.dma.addr, in.data, in.data_size);
+		atomic_fetch_add(&c->writes, 1);
+	}
+	vfio_user_channel_send(c->channel, &out, NULL, 0);
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, path);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* A command; returns 0 or -errno of the reply, which is kept in *@packet when that is wanted. */
+static int ask(struct client *c, struct vfio_user_message *m, const int *fds, unsigned fd_count,
+	       struct vfio_user_message *reply, struct vfio_user_packet **packet)
+{
+	const struct vfio_user_limits limits = {16, VFIO_USER_MAX_DATA_XFER_SIZE};
+	struct vfio_user_packet *got;
+	int rc = vfio_user_channel_call(c->channel, m, fds, fd_count, TIMEOUT_MS, &got);
+
+	if (rc)
+		return rc;
+	cr_assert_eq(vfio_user_decode_reply(m, &got->header, got->payload, got->size, got->fd_count,
+					    &limits, reply),
+		     0);
+	rc = -(int)reply->error;
+	if (packet && !rc)
+		*packet = got;
+	else
+		vfio_user_packet_free(got);
+	return rc;
+}
+
+static int ask_simply(struct client *c, struct vfio_user_message *m)
+{
+	struct vfio_user_message reply;
+
+	return ask(c, m, NULL, 0, &reply, NULL);
+}
+
+static struct client *new_client(struct server *s)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	const struct vfio_user_channel_config config = {.serve = serve_dma, .ctx = c};
+	struct vfio_user_message m = {.command = VFIO_USER_VERSION, .version = {0, 2}}, reply;
+	struct vfio_user_packet *packet;
+	struct vfio_user_version v;
+	char text[VFIO_USER_MAX_VERSION_TEXT];
+
+	cr_assert_eq(vfio_user_channel_create(connect_to(s->path), &config, &c->channel), 0);
+	vfio_user_version_own(&v);
+	m.data = text;
+	m.data_size = (size_t)vfio_user_version_encode(&v, text, sizeof(text));
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, &packet), 0);
+	cr_assert_eq(vfio_user_version_decode(&reply, &v), 0);
+	cr_assert_eq(v.max_msg_fds, VFIO_USER_MAX_MSG_FDS);
+	cr_assert(v.write_multiple);
+	cr_assert_eq(v.migration_pgsize, 4096);
+	vfio_user_packet_free(packet);
+	return c;
+}
+
+static void done(struct client *c)
+{
+	vfio_user_channel_destroy(c->channel);
+	free(c);
+}
+
+static int write_region(struct client *c, uint32_t region, uint64_t offset, const void *data,
+			uint32_t count)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_REGION_WRITE,
+				      .region = {offset, region, count},
+				      .data = data,
+				      .data_size = count};
+
+	return ask_simply(c, &m);
+}
+
+static int read_region(struct client *c, uint32_t region, uint64_t offset, void *data,
+		       uint32_t count)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_REGION_READ,
+				      .region = {offset, region, count}},
+				 reply;
+	struct vfio_user_packet *packet;
+	int rc = ask(c, &m, NULL, 0, &reply, &packet);
+
+	if (rc)
+		return rc;
+	cr_assert_eq(reply.data_size, count);
+	if (count)
+		memcpy(data, reply.data, count);
+	vfio_user_packet_free(packet);
+	return 0;
+}
+
+static int map(struct client *c, uint64_t iova, uint64_t size, uint32_t flags, int fd)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_DMA_MAP,
+				      .dma_map = {32, flags, 0, iova, size}},
+				 reply;
+
+	return ask(c, &m, &fd, fd >= 0, &reply, NULL);
+}
+
+static int unmap(struct client *c, uint64_t iova, uint64_t size, uint32_t flags)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_DMA_UNMAP,
+				      .dma_unmap = {24, flags, iova, size}};
+
+	return ask_simply(c, &m);
+}
+
+/* The device copies from @iova; its result. */
+static int32_t dma(struct client *c, uint64_t iova)
+{
+	const uint32_t go = 1;
+	int32_t result;
+
+	cr_assert_eq(write_region(c, 0, 0, &iova, 8), 0);
+	cr_assert_eq(write_region(c, 0, 8, &go, 4), 0);
+	cr_assert_eq(read_region(c, 0, 12, &result, 4), 0);
+	return result;
+}
+
+static int set_irqs(struct client *c, uint32_t flags, uint32_t index, uint32_t first,
+		    uint32_t count, const int *fds, unsigned fd_count)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_DEVICE_SET_IRQS,
+				      .irq_set = {20, flags, index, first, count}},
+				 reply;
+
+	return ask(c, &m, fds, fd_count, &reply, NULL);
+}
+
+static int feature(struct client *c, uint32_t flags, const void *data, size_t size, void *answer,
+		   size_t answer_size)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_DEVICE_FEATURE,
+				      .feature = {4096, flags},
+				      .data = data,
+				      .data_size = size},
+				 reply;
+	struct vfio_user_packet *packet;
+	int rc = ask(c, &m, NULL, 0, &reply, &packet);
+
+	if (rc)
+		return rc;
+	cr_assert_eq(reply.data_size, answer_size);
+	if (answer_size)
+		memcpy(answer, reply.data, answer_size);
+	vfio_user_packet_free(packet);
+	return 0;
+}
+
+/* ---- what a good client does ---- */
+
+Test(server, a_client_learns_what_the_device_is, .timeout = 120)
+{
+	struct server s;
+	struct vfio_user_message m, reply;
+	struct vfio_user_packet *packet;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	m = (struct vfio_user_message){.command = VFIO_USER_DEVICE_GET_INFO, .device_info = {16}};
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), 0);
+	cr_assert_eq(reply.device_info.num_regions, VFIO_PCI_NUM_REGIONS);
+	cr_assert_eq(reply.device_info.flags, 3);
+	m = (struct vfio_user_message){.command = VFIO_USER_DEVICE_GET_IRQ_INFO,
+				       .irq_info = {.argsz = 16, .index = 2}};
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), 0);
+	cr_assert_eq(reply.irq_info.count, SERVED_VECTORS);
+	m.irq_info.index = VFIO_PCI_NUM_IRQS;
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), -EINVAL);
+
+	/* A region that can be mapped: first how much it takes, then all of it. */
+	m = (struct vfio_user_message){.command = VFIO_USER_DEVICE_GET_REGION_INFO,
+				       .region_info = {.argsz = 32, .index = 2}};
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, &packet), 0);
+	cr_assert_eq(packet->fd_count, 0);
+	cr_assert_gt(reply.region_info.argsz, 32);
+	cr_assert_eq(reply.region_info.cap_offset, 0);
+	m.region_info.argsz = reply.region_info.argsz;
+	vfio_user_packet_free(packet);
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, &packet), 0);
+	cr_assert_eq(packet->fd_count, 1);
+	cr_assert_eq(reply.region_info.size, SERVED_MEMORY);
+	cr_assert_eq(reply.region_info.cap_offset, 32);
+	const struct vfio_region_info_cap_sparse_mmap *sparse = reply.data;
+
+	cr_assert_eq(sparse->header.id, VFIO_REGION_INFO_CAP_SPARSE_MMAP);
+	cr_assert_eq(sparse->header.next, 0);
+	cr_assert_eq(sparse->areas[0].offset, 4096);
+	uint8_t *memory = mmap(NULL, SERVED_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED,
+			       packet->fds[0], (off_t)reply.region_info.offset);
+
+	cr_assert_neq(memory, MAP_FAILED);
+	vfio_user_packet_free(packet);
+	uint8_t byte = 0x77;
+
+	cr_assert_eq(write_region(c, 2, 5000, &byte, 1), 0);
+	cr_assert_eq(memory[5000], 0x77);
+	munmap(memory, SERVED_MEMORY);
+	m.region_info.index = 99;
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), -EINVAL);
+	done(c);
+	stop(&s);
+}
+
+Test(server, regions_are_read_and_written_within_their_bounds, .timeout = 120)
+{
+	struct server s;
+	uint8_t *bytes = malloc(SERVED_MEMORY), *back = malloc(SERVED_MEMORY);
+	uint16_t vendor;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	for (unsigned i = 0; i < SERVED_MEMORY; i++)
+		bytes[i] = (uint8_t)(i * 7);
+	cr_assert_eq(write_region(c, 2, 0, bytes, SERVED_MEMORY), 0);
+	cr_assert_eq(read_region(c, 2, 0, back, SERVED_MEMORY), 0);
+	cr_assert_eq(memcmp(bytes, back, SERVED_MEMORY), 0);
+	cr_assert_eq(read_region(c, 7, 0, &vendor, 2), 0);
+	cr_assert_eq(vendor, 0x1a5c);
+	cr_assert_eq(read_region(c, 7, 256, back, 0), 0);
+	cr_assert_eq(read_region(c, 7, 255, back, 2), -EINVAL);
+	cr_assert_eq(read_region(c, 7, 257, back, 0), -EINVAL);
+	cr_assert_eq(read_region(c, 7, UINT64_MAX, back, 1), -EINVAL);
+	cr_assert_eq(write_region(c, 2, SERVED_MEMORY, bytes, 1), -EINVAL);
+	cr_assert_eq(read_region(c, 1, 0, back, 1), -EINVAL, "an empty region");
+	cr_assert_eq(read_region(c, 9, 0, back, 1), -EINVAL);
+	cr_assert_eq(read_region(c, UINT32_MAX, 0, back, 1), -EINVAL);
+
+	struct vfio_user_single_write writes[3] = {{.offset = 8, .region = 2, .count = 4},
+						   {.offset = 16, .region = 2, .count = 8},
+						   {.offset = 0, .region = 99, .count = 1}};
+	struct vfio_user_message m = {.command = VFIO_USER_REGION_WRITE_MULTI,
+				      .write_multi = {3},
+				      .data = writes,
+				      .data_size = sizeof(writes)},
+				 reply;
+
+	memset(writes[0].data, 0xaa, 8);
+	memset(writes[1].data, 0xbb, 8);
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), 0);
+	cr_assert_eq(reply.write_multi.wr_cnt, 2, "up to the one that cannot be");
+	cr_assert_eq(read_region(c, 2, 0, back, 32), 0);
+	cr_assert_eq(back[11], 0xaa);
+	cr_assert_eq(back[12], (uint8_t)(12 * 7));
+	cr_assert_eq(back[23], 0xbb);
+	free(bytes);
+	free(back);
+	done(c);
+	stop(&s);
+}
+
+Test(server, posted_writes_are_done_before_the_next_answer, .timeout = 120)
+{
+	struct server s;
+	uint8_t value;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	for (unsigned i = 0; i < 300; i++) {
+		value = (uint8_t)i;
+		struct vfio_user_message m = {.command = VFIO_USER_REGION_WRITE,
+					      .no_reply = true,
+					      .region = {i, 2, 1},
+					      .data = &value,
+					      .data_size = 1};
+
+		cr_assert_eq(vfio_user_channel_send(c->channel, &m, NULL, 0), 0);
+	}
+	for (unsigned i = 0; i < 300; i += 13) {
+		cr_assert_eq(read_region(c, 2, i, &value, 1), 0);
+		cr_assert_eq(value, (uint8_t)i);
+	}
+	done(c);
+	stop(&s);
+}
+
+static int sealed_memory(uint64_t size, unsigned seals, uint8_t **bytes)
+{
+	const int fd = memfd_create("client", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	cr_assert_eq(ftruncate(fd, (off_t)size), 0);
+	if (seals)
+		cr_assert_eq(fcntl(fd, F_ADD_SEALS, seals), 0);
+	*bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return fd;
+}
+
+Test(server, the_device_reaches_memory_by_descriptor_by_file_and_by_message, .timeout = 120)
+{
+	struct server s;
+	uint8_t *shared, *file;
+	int fd, plain;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	fd = sealed_memory(65536, F_SEAL_SHRINK | F_SEAL_GROW, &shared);
+	/* Seals that cannot be added: it stays one that may be cut. */
+	plain = sealed_memory(65536, F_SEAL_SEAL, &file);
+	cr_assert_eq(dma(c, 0x1000), -ENOENT, "nothing is mapped");
+	cr_assert_eq(map(c, 0x100000, 65536, 3, fd), 0);
+	cr_assert_eq(map(c, 0x200000, 65536, 3, plain), 0);
+	cr_assert_eq(map(c, 0, 65536, 3, -1), 0);
+	cr_assert_eq(map(c, 0x10f000, 0x2000, 3, fd), -EEXIST);
+	memset(shared, 5, 16);
+	cr_assert_eq(dma(c, 0x100000), 1);
+	cr_assert_eq(shared[31], 6);
+	memset(file, 7, 16);
+	cr_assert_eq(dma(c, 0x200000), 1);
+	cr_assert_eq(file[31], 8);
+	memset(c->memory + 0x1000, 9, 16);
+	cr_assert_eq(dma(c, 0x1000), 1);
+	cr_assert_eq(c->memory[0x101f], 10);
+	cr_assert_eq(atomic_load(&c->reads), 1);
+	cr_assert_eq(atomic_load(&c->writes), 1);
+
+	/* A file that is cut is an error of the access and of nothing else. */
+	cr_assert_eq(ftruncate(plain, 0), 0);
+	cr_assert_eq(dma(c, 0x200000), -EFAULT);
+
+	cr_assert_eq(unmap(c, 0x100000, 4096, 0), -ENOENT, "a part of a map");
+	cr_assert_eq(unmap(c, 0x100000, 65536, 0), 0);
+	cr_assert_eq(dma(c, 0x100000), -ENOENT);
+	cr_assert_eq(unmap(c, 0, 0, VFIO_USER_DMA_UNMAP_ALL), 0);
+	cr_assert_eq(dma(c, 0x1000), -ENOENT);
+	cr_assert_eq(map(c, 0x100000, 65536, 1, fd), 0, "for reading alone");
+	cr_assert_eq(dma(c, 0x100000), -EPERM);
+	munmap(shared, 65536);
+	munmap(file, 65536);
+	close(fd);
+	close(plain);
+	done(c);
+	stop(&s);
+}
+
+Test(server, maps_that_cannot_be_are_refused, .timeout = 120)
+{
+	struct server s;
+	int fd, ends[2];
+	uint8_t *bytes;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	fd = sealed_memory(65536, F_SEAL_SHRINK, &bytes);
+	cr_assert_eq(map(c, 0, 65536 + 4096, 3, fd), -EINVAL, "past the end of the file");
+	cr_assert_eq(map(c, 0x100, 4096, 3, fd), -EINVAL, "not aligned");
+	cr_assert_eq(map(c, 0, 100, 3, fd), -EINVAL);
+	cr_assert_eq(map(c, 0, 4096, 0, fd), -EINVAL, "no rights");
+	cr_assert_eq(pipe(ends), 0);
+	cr_assert_eq(map(c, 0, 4096, 3, ends[0]), -EINVAL, "no file");
+	cr_assert_eq(map(c, UINT64_MAX - 4095, 4096, 3, fd), 0, "the last page there is");
+	close(ends[0]);
+	close(ends[1]);
+	munmap(bytes, 65536);
+	close(fd);
+	done(c);
+	stop(&s);
+}
+
+static bool readable(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, 0) == 1;
+}
+
+Test(server, interrupts_come_in_chunks_and_go_straight_to_the_eventfds, .timeout = 120)
+{
+	const uint32_t set = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+	struct server s;
+	int fds[SERVED_VECTORS], ends[2];
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	for (unsigned i = 0; i < SERVED_VECTORS; i++)
+		fds[i] = eventfd(0, EFD_CLOEXEC);
+	/* The device allocates all at the first call, although 16 eventfds come with it. */
+	cr_assert_eq(set_irqs(c, set, 2, 0, 16, fds, 16), 0);
+	cr_assert_eq(set_irqs(c, set, 2, 16, 16, fds + 16, 16), 0);
+	for (uint32_t i = 0; i < SERVED_VECTORS; i += 5) {
+		cr_assert_eq(write_region(c, 0, 16, &i, 4), 0);
+		cr_assert(readable(fds[i]));
+		cr_assert_not(readable(fds[i + 1 < SERVED_VECTORS ? i + 1 : 1]));
+	}
+	/* Without eventfds: some are taken away, then all. */
+	cr_assert_eq(set_irqs(c, set, 2, 1, 2, NULL, 0), 0);
+	cr_assert_eq(s.device->vectors[1], -1);
+	cr_assert_neq(s.device->vectors[3], -1);
+	cr_assert_eq(set_irqs(c, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 2, 0, 0,
+			      NULL, 0),
+		     0);
+	cr_assert_eq(s.device->vector_count, 0);
+
+	cr_assert_eq(set_irqs(c, set, 2, 31, 2, fds, 2), -EINVAL);
+	cr_assert_eq(set_irqs(c, set, 2, UINT32_MAX, 1, fds, 1), -EINVAL);
+	cr_assert_eq(set_irqs(c, set, 99, 0, 1, fds, 1), -EINVAL);
+	cr_assert_eq(set_irqs(c, set, 1, 0, 1, fds, 1), -EINVAL, "no MSI");
+	cr_assert_eq(pipe(ends), 0);
+	cr_assert_eq(set_irqs(c, set, 2, 0, 1, &ends[1], 1), -EINVAL, "no eventfd");
+	close(ends[0]);
+	close(ends[1]);
+	for (unsigned i = 0; i < SERVED_VECTORS; i++)
+		close(fds[i]);
+	done(c);
+	stop(&s);
+}
+
+static void raise_error(void *ctx)
+{
+	struct vfio_device *vdev = ctx;
+
+	vdev->events->error(vdev->events_ctx);
+}
+
+static void raise_request(void *ctx)
+{
+	struct vfio_device *vdev = ctx;
+
+	vdev->events->request(vdev->events_ctx, 0);
+}
+
+static void wait_readable(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	cr_assert_eq(poll(&poll_fd, 1, TIMEOUT_MS), 1);
+}
+
+Test(server, errors_and_requests_of_the_device_reach_the_client, .timeout = 120)
+{
+	const uint32_t set = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+	const uint32_t trigger = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+	struct server s;
+	int err = eventfd(0, EFD_CLOEXEC), req = eventfd(0, EFD_CLOEXEC);
+	uint64_t count;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	cr_assert_eq(set_irqs(c, set, VFIO_PCI_ERR_IRQ_INDEX, 0, 1, &err, 1), 0);
+	cr_assert_eq(set_irqs(c, set, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, &req, 1), 0);
+	cr_assert_eq(loop_post(s.loop, raise_error, &s.device->vdev), 0);
+	wait_readable(err);
+	cr_assert_eq(loop_post(s.loop, raise_request, &s.device->vdev), 0);
+	wait_readable(req);
+	cr_assert_eq(atomic_load(&s.ended), 0);
+	cr_assert_eq(read(err, &count, 8), 8);
+	cr_assert_eq(set_irqs(c, trigger, VFIO_PCI_ERR_IRQ_INDEX, 0, 1, NULL, 0), 0);
+	cr_assert(readable(err), "loopback");
+	cr_assert_eq(set_irqs(c, trigger, VFIO_PCI_REQ_IRQ_INDEX, 0, 0, NULL, 0), 0);
+	/* Nobody listens any more: the device is given up. */
+	cr_assert_eq(loop_post(s.loop, raise_request, &s.device->vdev), 0);
+	pthread_join(s.thread, NULL);
+	cr_assert_eq(atomic_load(&s.ended), 1);
+	stop_parts(&s);
+	close(err);
+	close(req);
+	done(c);
+}
+
+Test(server, a_doorbell_goes_to_the_device_without_a_message, .timeout = 120)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+				      .io_fds = {.argsz = 16}},
+				 reply;
+	struct vfio_user_sub_region sub;
+	struct vfio_user_packet *packet;
+	const uint64_t one = 1;
+	struct server s;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), 0);
+	cr_assert_eq(reply.io_fds.argsz, 56);
+	m.io_fds.argsz = 4096;
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, &packet), 0);
+	cr_assert_eq(reply.io_fds.count, 1);
+	vfio_user_sub_region_at(&reply, 0, &sub);
+	cr_assert_eq(sub.offset, 8);
+	cr_assert_eq(sub.size, 4);
+	cr_assert_eq(sub.datamatch, 1);
+	cr_assert_neq(s.device->ioeventfd, -1);
+	cr_assert_eq(write(packet->fds[sub.fd_index], &one, 8), 8);
+	cr_assert(readable(s.device->ioeventfd), "it is the same eventfd");
+	vfio_user_packet_free(packet);
+	m.io_fds.index = 2;
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), 0);
+	cr_assert_eq(reply.io_fds.count, 0);
+	done(c);
+	stop(&s);
+}
+
+Test(server, a_device_migrates_by_messages, .timeout = 120)
+{
+	const uint32_t state_set = VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE | VFIO_DEVICE_FEATURE_SET;
+	const uint32_t state_get = VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE | VFIO_DEVICE_FEATURE_GET;
+	struct vfio_device_feature_mig_state state = {.data_fd = 5}, got;
+	struct vfio_user_message m, reply;
+	struct vfio_user_packet *packet;
+	uint8_t *stream = malloc(SERVED_MEMORY);
+	uint64_t flags, size;
+	struct server s;
+	size_t at = 0;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	cr_assert_eq(feature(c, VFIO_DEVICE_FEATURE_MIGRATION | VFIO_DEVICE_FEATURE_GET, NULL, 0,
+			     &flags, 8),
+		     0);
+	cr_assert_eq(flags, 5);
+	cr_assert_eq(feature(c, VFIO_DEVICE_FEATURE_MIGRATION | VFIO_DEVICE_FEATURE_PROBE |
+					VFIO_DEVICE_FEATURE_GET,
+			     NULL, 0, NULL, 0),
+		     0);
+	cr_assert_eq(feature(c, VFIO_DEVICE_FEATURE_MIG_DATA_SIZE | VFIO_DEVICE_FEATURE_GET, NULL,
+			     0, &size, 8),
+		     0);
+	cr_assert_eq(size, SERVED_MEMORY);
+	m = (struct vfio_user_message){.command = VFIO_USER_MIG_DATA_READ, .mig_data = {4096, 8}};
+	cr_assert_eq(ask_simply(c, &m), -EINVAL, "no session");
+
+	memset(stream, 0x3c, SERVED_MEMORY);
+	cr_assert_eq(write_region(c, 2, 0, stream, SERVED_MEMORY), 0);
+	memset(stream, 0, SERVED_MEMORY);
+	state.device_state = VFIO_DEVICE_STATE_STOP_COPY;
+	cr_assert_eq(feature(c, state_set, &state, sizeof(state), &got, sizeof(got)), 0);
+	cr_assert_eq(got.data_fd, 5, "the reply is the request");
+	do {
+		m = (struct vfio_user_message){.command = VFIO_USER_MIG_DATA_READ,
+					       .mig_data = {40008, 40000}};
+		cr_assert_eq(ask(c, &m, NULL, 0, &reply, &packet), 0);
+		if (reply.data_size)
+			memcpy(stream + at, reply.data, reply.data_size);
+		at += reply.mig_data.size;
+		vfio_user_packet_free(packet);
+	} while (reply.mig_data.size == 40000);
+	cr_assert_eq(at, SERVED_MEMORY, "whole, although the device gives small pieces");
+	for (unsigned i = 0; i < SERVED_MEMORY; i++)
+		cr_assert_eq(stream[i], 0x3c);
+	cr_assert_eq(feature(c, state_get, NULL, 0, &got, sizeof(got)), 0);
+	cr_assert_eq(got.device_state, VFIO_DEVICE_STATE_STOP_COPY);
+
+	memset(stream, 0x4d, SERVED_MEMORY);
+	state.device_state = VFIO_DEVICE_STATE_RESUMING;
+	cr_assert_eq(feature(c, state_set, &state, sizeof(state), &got, sizeof(got)), 0);
+	m = (struct vfio_user_message){.command = VFIO_USER_MIG_DATA_WRITE,
+				       .mig_data = {8 + SERVED_MEMORY, SERVED_MEMORY},
+				       .data = stream,
+				       .data_size = SERVED_MEMORY};
+	cr_assert_eq(ask_simply(c, &m), 0);
+	uint8_t last;
+
+	cr_assert_eq(read_region(c, 2, SERVED_MEMORY - 1, &last, 1), 0);
+	cr_assert_eq(last, 0x4d);
+	cr_assert_eq(ask_simply(c, &m), -ENOSPC);
+	state.device_state = VFIO_DEVICE_STATE_RUNNING;
+	cr_assert_eq(feature(c, state_set, &state, sizeof(state), &got, sizeof(got)), 0);
+	cr_assert_eq(ask_simply(c, &m), -EINVAL, "the session is over");
+
+	/* Descriptors and pointers of a client are none of the server's. */
+	cr_assert_eq(feature(c, 4 | VFIO_DEVICE_FEATURE_SET, &state, sizeof(state), NULL, 0),
+		     -ENOTTY);
+	cr_assert_eq(feature(c, VFIO_DEVICE_FEATURE_GET | 999, NULL, 0, NULL, 0), -ENOTTY);
+	cr_assert_eq(feature(c, state_get | VFIO_DEVICE_FEATURE_SET, NULL, 0, NULL, 0), -EINVAL);
+	cr_assert_eq(feature(c, state_set, &state, 4, NULL, 0), -EINVAL);
+	free(stream);
+	done(c);
+	stop(&s);
+}
+
+Test(server, dma_is_logged_over_ranges_or_over_all_that_is_mapped, .timeout = 120)
+{
+	struct {
+		struct vfio_user_logging_control control;
+		struct vfio_device_feature_dma_logging_range range;
+	} start_log = {{4096, 1, 0}, {0, 65536}}, started;
+	struct {
+		struct vfio_user_logging_report report;
+		uint64_t bitmap;
+	} report;
+	struct vfio_user_logging_report ask_report = {0, 65536, 4096};
+	struct vfio_user_message m, reply;
+	struct server s;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	cr_assert_eq(map(c, 0, 65536, 3, -1), 0);
+	cr_assert_eq(feature(c, 8 | VFIO_DEVICE_FEATURE_GET, &ask_report, 24, &report, 32), -EINVAL);
+	cr_assert_eq(feature(c, 6 | VFIO_DEVICE_FEATURE_SET, &start_log, 32, &started, 32), 0);
+	cr_assert_eq(feature(c, 6 | VFIO_DEVICE_FEATURE_SET, &start_log, 32, &started, 32), -EBUSY);
+	cr_assert_eq(dma(c, 0x1000), 1);
+	cr_assert_eq(feature(c, 8 | VFIO_DEVICE_FEATURE_GET, &ask_report, 24, &report, 32), 0);
+	cr_assert_eq(report.bitmap, 1);
+	cr_assert_eq(feature(c, 8 | VFIO_DEVICE_FEATURE_GET, &ask_report, 24, &report, 32), 0);
+	cr_assert_eq(report.bitmap, 0);
+	/* Too little room for the bitmap: how much it takes. */
+	m = (struct vfio_user_message){
+		.command = VFIO_USER_DEVICE_FEATURE,
+		.feature = {32, 8 | VFIO_DEVICE_FEATURE_GET},
+		.data = &ask_report,
+		.data_size = 24,
+	};
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), 0);
+	cr_assert_eq(reply.feature.argsz, 40);
+	ask_report.length = UINT64_MAX;
+	cr_assert_eq(feature(c, 8 | VFIO_DEVICE_FEATURE_GET, &ask_report, 24, &report, 32), -E2BIG);
+	cr_assert_eq(feature(c, 7 | VFIO_DEVICE_FEATURE_SET, NULL, 0, NULL, 0), 0);
+	cr_assert_eq(feature(c, 7 | VFIO_DEVICE_FEATURE_SET, NULL, 0, NULL, 0), -EINVAL);
+
+	start_log.control.num_ranges = 0;
+	cr_assert_eq(feature(c, 6 | VFIO_DEVICE_FEATURE_SET, &start_log, 16, &started, 16), 0);
+	cr_assert_eq(feature(c, 7 | VFIO_DEVICE_FEATURE_SET, NULL, 0, NULL, 0), 0);
+	start_log.control.num_ranges = 1000;
+	cr_assert_eq(feature(c, 6 | VFIO_DEVICE_FEATURE_SET, &start_log, 32, &started, 32),
+		     -EINVAL);
+	done(c);
+	stop(&s);
+}
+
+/* ---- one after the other ---- */
+
+Test(server, when_a_client_has_gone_nothing_of_it_is_left, .timeout = 120)
+{
+	const uint32_t set = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+	struct vfio_device_feature_mig_state state = {.device_state = VFIO_DEVICE_STATE_PRE_COPY},
+					     got;
+	struct server s;
+	uint8_t byte = 1;
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	start(&s);
+	for (unsigned round = 0; round < 5; round++) {
+		struct client *c = new_client(&s);
+
+		cr_assert_eq(s.device->resets, round);
+		cr_assert_eq(dma(c, 0x1000), -ENOENT, "the memory of the last one");
+		cr_assert_eq(read_region(c, 2, 100, &byte, 1), 0);
+		cr_assert_eq(byte, 0);
+		byte = 1;
+		cr_assert_eq(write_region(c, 2, 100, &byte, 1), 0);
+		cr_assert_eq(map(c, 0, 65536, 3, -1), 0);
+		cr_assert_eq(set_irqs(c, set, 2, 0, 1, &fd, 1), 0);
+		cr_assert_eq(feature(c, 2 | VFIO_DEVICE_FEATURE_SET, &state, 8, &got, 8), 0);
+		cr_assert_eq(feature(c, 3 | VFIO_DEVICE_FEATURE_SET, NULL, 0, NULL, 0), 0);
+		cr_assert_eq(feature(c, 12 | VFIO_DEVICE_FEATURE_SET, NULL, 0, NULL, 0), 0);
+		done(c);
+	}
+	close(fd);
+	stop(&s);
+}
+
+Test(server, a_second_client_waits_for_the_first_to_leave, .timeout = 120)
+{
+	struct server s;
+
+	start(&s);
+	struct client *first = new_client(&s);
+	const int second = connect_to(s.path);
+
+	cr_assert_eq(dma(first, 0), -ENOENT, "the first goes on");
+	cr_assert_not(readable(second));
+	done(first);
+	close(second); /* never said a word */
+	struct client *third = new_client(&s);
+
+	cr_assert_eq(dma(third, 0), -ENOENT);
+	done(third);
+	stop(&s);
+}
+
+Test(server, a_device_without_reset_is_closed_and_opened, .timeout = 120)
+{
+	struct server s;
+
+	start(&s);
+	s.device->reset_rc = -EIO;
+	for (unsigned round = 1; round <= 3; round++) {
+		struct client *c = new_client(&s);
+
+		cr_assert_eq(s.device->opens, round);
+		done(c);
+	}
+	/* And when it does not open any more there is nothing to serve. */
+	struct client *last = new_client(&s);
+
+	s.device->open_rc = -EIO;
+	done(last);
+	pthread_join(s.thread, NULL);
+	cr_assert_eq(atomic_load(&s.ended), 1 + EIO);
+	stop_parts(&s);
+}
+
+/* ---- what cannot be served ---- */
+
+Test(server, what_cannot_be_served_is_refused_at_the_start, .timeout = 60)
+{
+	struct server s = {.device = served_device_new()};
+	int fd;
+
+	s.device->device_flags = VFIO_DEVICE_FLAGS_PLATFORM;
+	cr_assert_eq(try_start(&s), -EOPNOTSUPP);
+	cr_assert_eq(s.device->vdev.open_count, 0);
+	s.server = NULL;
+	stop_parts(&s);
+
+	s = (struct server){.device = served_device_new()};
+	s.device->open_rc = -ENODEV;
+	cr_assert_eq(try_start(&s), -ENODEV);
+	stop_parts(&s);
+
+	/* A file that is no socket stays. */
+	s = (struct server){.device = served_device_new()};
+	snprintf(s.path, sizeof(s.path), "/tmp/sluice-served-%d", getpid());
+	fd = open(s.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	cr_assert_eq(try_start(&s), -EEXIST);
+	cr_assert_eq(access(s.path, F_OK), 0);
+	close(fd);
+	unlink(s.path);
+	stop_parts(&s);
+}
+
+Test(server, a_stale_socket_is_replaced_and_a_living_one_is_not, .timeout = 60)
+{
+	struct server s = {.device = served_device_new()}, second;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct stat st;
+	int fd;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/sluice-served-%d", getpid());
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	close(fd);
+	cr_assert_eq(try_start(&s), 0);
+	cr_assert_eq(stat(s.path, &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 0600);
+
+	second = (struct server){.device = served_device_new()};
+	cr_assert_eq(try_start(&second), -EADDRINUSE);
+	cr_assert_eq(access(s.path, F_OK), 0);
+	stop_parts(&s);
+	stop_parts(&second);
+}
+
+/* ---- clients that mean harm ---- */
+
+static void greet_badly(struct server *s, const void *bytes, size_t size)
+{
+	const int fd = connect_to(s->path);
+	char byte;
+
+	cr_assert_eq(send(fd, bytes, size, MSG_NOSIGNAL), (ssize_t)size);
+	cr_assert_leq(read(fd, &byte, 1), 0, "it is sent away without an answer");
+	close(fd);
+}
+
+Test(server, who_does_not_greet_is_sent_away, .timeout = 120)
+{
+	struct {
+		struct vfio_user_header header;
+		uint8_t payload[64];
+	} m;
+	struct server s;
+
+	start(&s);
+	memset(&m, 0, sizeof(m));
+	greet_badly(&s, &m, 16); /* size 0 */
+	m.header = (struct vfio_user_header){.command = VFIO_USER_DEVICE_RESET, .msg_size = 16};
+	greet_badly(&s, &m, 16);
+	m.header = (struct vfio_user_header){.command = VFIO_USER_VERSION, .msg_size = UINT32_MAX};
+	greet_badly(&s, &m, 16);
+	m.header = (struct vfio_user_header){.command = VFIO_USER_VERSION, .msg_size = 16 + 4};
+	m.payload[0] = 1; /* major */
+	greet_badly(&s, &m, 20);
+	m.payload[0] = 0;
+	m.header.msg_size = 16 + 8;
+	memcpy(m.payload + 4, "{no}", 4);
+	greet_badly(&s, &m, 24);
+	m.header = (struct vfio_user_header){
+		.command = VFIO_USER_VERSION, .msg_size = 20, .flags = VFIO_USER_FLAGS_REPLY};
+	greet_badly(&s, &m, 20);
+	done(new_client(&s));
+	stop(&s);
+}
+
+Test(server, a_client_is_told_what_is_wrong_and_may_go_on, .timeout = 120)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_VERSION, .version = {0, 2}};
+	struct server s;
+	int fds[16];
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	cr_assert_eq(ask_simply(c, &m), -EINVAL, "greeted already");
+	m = (struct vfio_user_message){.command = VFIO_USER_DMA_READ, .dma = {0, 4}};
+	cr_assert_eq(ask_simply(c, &m), -ENOTSUP, "the other direction");
+	m = (struct vfio_user_message){.command = VFIO_USER_DEVICE_RESET};
+	for (unsigned i = 0; i < 16; i++)
+		fds[i] = 0;
+	struct vfio_user_message reply;
+
+	cr_assert_eq(ask(c, &m, fds, 16, &reply, NULL), -EINVAL, "descriptors that nobody wants");
+	cr_assert_eq(ask_simply(c, &m), 0);
+	done(c);
+	stop(&s);
+}
+
+Test(server, a_client_that_dies_in_the_middle_of_dma_harms_nobody, .timeout = 120)
+{
+	struct server s;
+	const uint64_t iova = 0x1000;
+	const uint32_t go = 1;
+
+	start(&s);
+	for (unsigned round = 0; round < 3; round++) {
+		struct client *c = new_client(&s);
+		struct vfio_user_message m = {.command = VFIO_USER_REGION_WRITE,
+					      .no_reply = true,
+					      .region = {8, 0, 4},
+					      .data = &go,
+					      .data_size = 4};
+
+		cr_assert_eq(map(c, 0, 65536, 3, -1), 0);
+		cr_assert_eq(write_region(c, 0, 0, &iova, 8), 0);
+		/* The device asks for memory of a client that closes instead of answering. */
+		cr_assert_eq(vfio_user_channel_send(c->channel, &m, NULL, 0), 0);
+		wait_readable(vfio_user_channel_fd(c->channel));
+		done(c);
+	}
+	done(new_client(&s));
+	stop(&s);
+}
+
+Test(server, ending_with_a_client_there_waits_for_nobody, .timeout = 60)
+{
+	struct server s;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	stop(&s);
+	struct vfio_user_message m = {.command = VFIO_USER_DEVICE_RESET};
+
+	cr_assert_eq(ask_simply(c, &m), -ECONNRESET);
+	done(c);
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The parts list of `sluice serve`: a loop, signals, an address space, one device, its server. */
+#include "vmm/serve.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "devices/vfio/device.h"
+#include "vmm/base/dma.h"
+#include "vmm/base/host.h"
+#include "vmm/base/log.h"
+#include "vmm/base/loop.h"
+#include "vmm/machine.h"
+#include "vmm/passthrough.h"
+
+struct service {
+	const struct serve_config *config;
+	struct loop *loop;
+	int signal_fd;
+	struct loop_source *signal_source;
+	struct iommufd_ctx *ictx;
+	struct ioas *ioas;
+	struct passthrough *passthrough;
+	struct vfio_device *vdev;
+	struct vfio_server *server;
+	int status;
+};
+
+static void log_state(struct service *service)
+{
+	json_t *state = vfio_device_status(service->vdev);
+	char *text = state != NULL ? json_dumps(state, JSON_COMPACT) : NULL;
+
+	if (text != NULL)
+		log_answer("state %s", text);
+	free(text);
+	json_decref(state);
+}
+
+static void serve_signals(void *ctx, uint32_t events)
+{
+	struct service *service = ctx;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(service->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGUSR1)
+			log_state(service);
+		else
+			loop_stop(service->loop);
+	}
+}
+
+static int create_signals(struct service *service)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* memory of a client may be a file */
+	service->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (service->signal_fd < 0)
+		return -errno;
+	return loop_add_fd(service->loop, service->signal_fd, EPOLLIN, serve_signals, service,
+			   &service->signal_source);
+}
+
+static void ended(void *ctx, int error)
+{
+	struct service *service = ctx;
+
+	service->status = error ? STATUS_HOST_FAILURE : STATUS_OFF;
+	loop_stop(service->loop);
+}
+
+static int create_server(struct service *service)
+{
+	const struct serve_config *config = service->config;
+	const struct vfio_server_config server = {
+		.path = config->path,
+		.share_fd = config->share_fd,
+		.open_once = config->vm.vfio[0].fd >= 0,
+		.doorbells = config->doorbells,
+		.doorbell_count = config->doorbell_count,
+		.ended = ended,
+		.ctx = service,
+	};
+
+	service->vdev = passthrough_device(service->passthrough, 0);
+	if (config->share_fd)
+		log_info("vfio %s: clients get a descriptor by which they reach all of the device",
+			 service->vdev->dev);
+	return vfio_server_create(service->loop, service->ictx, service->ioas, service->vdev,
+				  &server, &service->server);
+}
+
+/* Every failure below create_server() has been said but these, of a host without memory. */
+static int create_base(struct service *service)
+{
+	int r;
+
+	if ((r = loop_create(&service->loop)) < 0 || (r = create_signals(service)) < 0 ||
+	    (r = iommufd_ctx_create(&service->ictx)) < 0 ||
+	    (r = ioas_create(service->ictx, &service->ioas)) < 0)
+		log_error("serve: %s", strerror(-r));
+	return r;
+}
+
+static void destroy(struct service *service)
+{
+	vfio_server_destroy(service->server);
+	passthrough_destroy(service->passthrough);
+	ioas_destroy(service->ioas);
+	iommufd_ctx_destroy(service->ictx);
+	if (service->loop != NULL) {
+		loop_remove(service->loop, service->signal_source);
+		loop_destroy(service->loop);
+	}
+	if (service->signal_fd >= 0)
+		close(service->signal_fd);
+}
+
+static int serve(const struct serve_config *config)
+{
+	struct service service = {
+		.config = config, .signal_fd = -1, .status = STATUS_HOST_FAILURE};
+	int r;
+
+	/* A client may have many maps, each with a descriptor. */
+	host_raise_nofile();
+	r = create_base(&service);
+	if (r == 0)
+		r = passthrough_find(&config->vm, service.loop, service.ictx, &service.passthrough);
+	if (r == 0)
+		r = create_server(&service);
+	if (r == 0) {
+		service.status = STATUS_OFF;
+		loop_run(service.loop);
+	}
+	destroy(&service);
+	return service.status;
+}
+
+int serve_main(int argc, char **argv)
+{
+	struct serve_config config;
+	int status = STATUS_BAD_ARGUMENTS;
+	int r = serve_parse(argc, argv, &config);
+
+	if (r > 0) {
+		fputs(serve_help, stdout);
+		status = STATUS_OFF;
+	}
+	if (r == 0) {
+		const int level = LOG_LEVEL_WARN + config.vm.verbosity;
+
+		r = log_open(config.vm.log_file,
+			     level < LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG);
+		if (r < 0)
+			log_error("--log-file %s: %s", config.vm.log_file, strerror(-r));
+		status = r < 0 ? STATUS_HOST_FAILURE : serve(&config);
+	}
+	serve_config_destroy(&config);
+	return status;
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The command line of `sluice serve`. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/log.h"
+#include "vmm/base/text.h"
+#include "vmm/option_keys.h"
+#include "vmm/serve.h"
+
+const char serve_help[] =
+	"usage: sluice serve --vfio DEV[,KEY=VALUE]... --socket PATH[,share-fd=on] [OPTION]...\n"
+	"\n"
+	"Offers a device to vfio-user clients: sluice itself, QEMU (vfio-user-pci) and others.\n"
+	"\n"
+	"  --vfio DEV[,KEY=VALUE]...\n"
+	"                         as of `sluice run`: a device of the host or one that sluice makes;\n"
+	"                         keys: token=UUID, and those of the device's own kind\n"
+	"  --socket [path=]PATH   where clients connect; made for its owner alone (mode 0600), and\n"
+	"                         removed at the end. One that nobody listens on is replaced\n"
+	"      share-fd=on|off    a device of the host: hand its descriptor to the client, which then\n"
+	"                         maps its BARs. Whoever has it can do all that can be done to the\n"
+	"                         device, past this process, until the device is closed (off)\n"
+	"  --doorbell region=N,offset=BYTES,size=1|2|4|8,value=NUMBER\n"
+	"                         a write that a client may make by an eventfd (ioeventfd) in place\n"
+	"                         of a message; may be given more than once\n"
+	"  --iommufd fd=N         an open descriptor of /dev/iommu\n"
+	"  -v                     say more; twice: everything\n"
+	"  --log-file FILE        messages go there in place of standard error\n"
+	"\n"
+	"One client has the device at a time; others wait until it leaves. When it leaves, for\n"
+	"whatever reason, its memory and interrupts are taken away and the device is reset.\n"
+	"A device of the host reaches memory that a client shares by descriptor (memfd), and only\n"
+	"that.\n"
+	"\n"
+	"Signals: SIGTERM and SIGINT end it: the client is sent away, the socket removed. SIGUSR1\n"
+	"writes the state of the device to the log as one JSON object.\n"
+	"\n"
+	"Exit status\n"
+	"  0  ended by a signal, or because the host wanted the device back\n"
+	"  1  the device or the host failed (the message says why)\n"
+	"  2  bad arguments\n"
+	"\n"
+	"Example\n"
+	"  sluice serve --vfio 0000:01:00.0 --socket /run/nvme.sock\n"
+	"  sluice run --kernel vmlinux --vfio user:/run/nvme.sock\n";
+
+void serve_config_destroy(struct serve_config *config)
+{
+	free(config->path);
+	vm_config_destroy(&config->vm);
+}
+
+static int parse_socket(struct option_keys *keys, struct serve_config *config)
+{
+	static char *const allowed[] = {(char *)"path", (char *)"share-fd", NULL};
+	int key, r = 0;
+
+	keys->allowed = allowed;
+	while (r == 0 && (key = keys_next(keys)) != -1) {
+		switch (key) {
+		case 0:
+			r = keys_text(keys, "path", &config->path);
+			break;
+		case 1:
+			r = keys_switch(keys, "share-fd", &config->share_fd);
+			break;
+		default:
+			return key;
+		}
+	}
+	if (r == 0 && config->path == NULL) {
+		log_error("--socket %s: path= is missing", keys->shown);
+		r = -EINVAL;
+	}
+	return r;
+}
+
+static int parse_doorbell(struct option_keys *keys, struct serve_config *config)
+{
+	static char *const allowed[] = {(char *)"region", (char *)"offset", (char *)"size",
+					(char *)"value", NULL};
+	static const char *const takes[] = {"a region number", "a number of bytes", "1, 2, 4 or 8",
+					    "a number"};
+	uint64_t values[4] = {0};
+	unsigned seen = 0;
+	int key;
+
+	if (config->doorbell_count == SERVE_MAX_DOORBELLS) {
+		log_error("--doorbell %s: there can be %d of them", keys->shown,
+			  SERVE_MAX_DOORBELLS);
+		return -EINVAL;
+	}
+	keys->allowed = allowed;
+	while ((key = keys_next(keys)) != -1) {
+		if (key < 0)
+			return key;
+		if (!text_number(keys->value, 0, key == 0 ? UINT32_MAX : UINT64_MAX, &values[key]))
+			return keys_refuse(keys, allowed[key], takes[key]);
+		seen |= 1u << key;
+	}
+	if (seen != 15) {
+		log_error("--doorbell %s: it takes region=, offset=, size= and value=",
+			  keys->shown);
+		return -EINVAL;
+	}
+	if (values[2] == 0 || values[2] > 8 || values[2] & (values[2] - 1))
+		return keys_refuse(keys, "size", takes[2]);
+	if (values[2] < 8 && values[3] >> values[2] * 8) {
+		log_error("--doorbell %s: value= is wider than size= bytes", keys->shown);
+		return -EINVAL;
+	}
+	config->doorbells[config->doorbell_count++] = (struct vfio_server_doorbell){
+		.region = (uint32_t)values[0],
+		.offset = values[1],
+		.size = (uint32_t)values[2],
+		.value = values[3],
+	};
+	return 0;
+}
+
+static int parse_device(struct option_keys *keys, struct serve_config *config)
+{
+	const struct vfio_config *vfio;
+	int r = parse_vfio(keys, &config->vm);
+
+	if (r < 0)
+		return r;
+	vfio = &config->vm.vfio[0];
+	if (vfio->slot >= 0 || vfio->p2p != VFIO_P2P_AUTO || vfio->rom != VFIO_ROM_ON ||
+	    vfio->vendor_id >= 0 || vfio->device_id >= 0 || vfio->subsystem_vendor_id >= 0 ||
+	    vfio->subsystem_id >= 0 || vfio->stop_on_error || vfio->id != NULL) {
+		log_error("--vfio %s: what a guest is to see is up to the client; serve takes "
+			  "token= and the keys of the device's own kind",
+			  keys->shown);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int parse_iommufd(struct option_keys *keys, struct serve_config *config)
+{
+	uint64_t fd;
+
+	if (strncmp(keys->rest, "fd=", 3) != 0 || !text_number(keys->rest + 3, 10, INT32_MAX, &fd)) {
+		log_error("--iommufd %s: it takes fd=N, an open descriptor of /dev/iommu",
+			  keys->rest);
+		return -EINVAL;
+	}
+	config->vm.iommufd = (int)fd;
+	return 0;
+}
+
+enum { OPT_VFIO = 256, OPT_SOCKET, OPT_DOORBELL, OPT_IOMMUFD, OPT_LOG_FILE, OPT_HELP };
+
+static const struct option long_options[] = {
+	{"vfio", required_argument, NULL, OPT_VFIO},
+	{"socket", required_argument, NULL, OPT_SOCKET},
+	{"doorbell", required_argument, NULL, OPT_DOORBELL},
+	{"iommufd", required_argument, NULL, OPT_IOMMUFD},
+	{"log-file", required_argument, NULL, OPT_LOG_FILE},
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL, 0, NULL, 0},
+};
+
+static int (*const with_keys[])(struct option_keys *keys, struct serve_config *config) = {
+	parse_device, parse_socket, parse_doorbell, parse_iommufd};
+
+static int parse_option(int option, const char *name, const char *value,
+			struct serve_config *config)
+{
+	char *copy, label[32];
+	struct option_keys keys = {.option = label, .shown = value};
+	int r;
+
+	if (option == 'v') {
+		config->vm.verbosity++;
+		return 0;
+	}
+	if (*value == '\0') {
+		log_error("--%s: its value is empty; see sluice serve --help", name);
+		return -EINVAL;
+	}
+	copy = strdup(value);
+	if (copy == NULL)
+		return -ENOMEM;
+	if (option == OPT_LOG_FILE) {
+		config->vm.log_file = copy;
+		return 0;
+	}
+	snprintf(label, sizeof(label), "--%s", name);
+	keys.rest = copy;
+	r = with_keys[option - OPT_VFIO](&keys, config);
+	free(copy);
+	return r;
+}
+
+int serve_parse(int argc, char **argv, struct serve_config *config)
+{
+	int option, index, r;
+	unsigned seen = 0;
+
+	*config = (struct serve_config){0};
+	r = vm_config_init(&config->vm);
+	optind = 0;
+	opterr = 0;
+	while (r == 0) {
+		const int at = optind == 0 ? 1 : optind;
+
+		index = 0;
+		option = getopt_long(argc, argv, ":vh", long_options, &index);
+		if (option == -1)
+			break;
+		if (option == OPT_HELP || option == 'h')
+			return 1;
+		if (option == ':' || option == '?') {
+			log_error(option == ':' ? "%s needs a value; see sluice serve --help"
+						: "unknown option %s; see sluice serve --help",
+				  option == ':' ? argv[optind - 1]
+				  : at < argc   ? argv[at]
+						: "");
+			return -EINVAL;
+		}
+		if (option >= OPT_VFIO && option != OPT_DOORBELL) {
+			if (seen >> index & 1) {
+				log_error("--%s %s: given twice, and there can be one; leave one "
+					  "out",
+					  long_options[index].name, optarg);
+				return -EINVAL;
+			}
+			seen |= 1u << index;
+		}
+		r = parse_option(option, long_options[index].name, optarg, config);
+	}
+	if (r == -ENOMEM)
+		log_error("out of memory");
+	if (r < 0)
+		return r;
+	if (optind < argc) {
+		log_error("%s: serve takes options only; see sluice serve --help", argv[optind]);
+		return -EINVAL;
+	}
+	if (config->vm.vfio_count == 0 || config->path == NULL) {
+		log_error("%s is missing; see sluice serve --help",
+			  config->path == NULL ? "--socket PATH" : "--vfio DEV");
+		return -EINVAL;
+	}
+	return 0;
+}
