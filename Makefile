@@ -130,6 +130,7 @@ SUITE = 'lint=$(MAKE) --no-print-directory lint' \
 	'arm64-compile=$(MAKE) -j$(JOBS) --no-print-directory arm64-compile' \
 	'guest=tests/guest/run $(BUILD)/sluice' \
 	'play=tests/lab/play-test' \
+	'peers=tests/peers/run' \
 	'lab=tests/lab/run'
 # What takes minutes and seldom tells more.
 SUITE_LONG = 'lab-long=tests/lab/run $(wildcard tests/lab/long/*.sh)'

@@ -3,7 +3,7 @@
 # and the kernel's selftests of VFIO. Static, since the lab host has no libraries.
 # shellcheck shell=bash
 
-peers_recipe=1
+peers_recipe=3
 
 peers_key() { key_of "$(packages_of peers)" "recipe $peers_recipe"; }
 
@@ -30,10 +30,15 @@ build_peers()
 	read -ra flags <<<"-std=gnu99 -O1 -g -D_GNU_SOURCE -DDEBUG -Iinclude -Ilib -I. $(pkg-config --cflags json-c)"
 	for name in "${sources[@]}"; do gcc "${flags[@]}" -c -o "o/$name.o" "lib/$name.c"; done
 	ar rcs o/libvfio-user.a o/*.o
+	mkdir -p "$dir/bin"
 	for name in samples/*.c; do
 		name=$(basename "$name" .c)
-		gcc "${flags[@]}" -static -o "$dir/$name" "samples/$name.c" o/libvfio-user.a -ljson-c -lpthread
+		gcc "${flags[@]}" -static -o "$dir/bin/$name" "samples/$name.c" o/libvfio-user.a -ljson-c -lpthread
 	done
+	# For programs of ours on top of it (tests/peers).
+	mkdir -p "$dir/include/libvfio-user" "$dir/lib"
+	cp -r include/. "$dir/include/libvfio-user/"
+	cp o/libvfio-user.a "$dir/lib/"
 	cd /
 	rm -rf "$source"
 }
