@@ -133,8 +133,7 @@ static void destroy(struct service *service)
 
 static int serve(const struct serve_config *config)
 {
-	struct service service = {
-		.config = config, .signal_fd = -1, .status = STATUS_HOST_FAILURE};
+	struct service service = {.config = config, .signal_fd = -1, .status = STATUS_HOST_FAILURE};
 	int r;
 
 	/* A client may have many maps, each with a descriptor. */

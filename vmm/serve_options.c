@@ -17,15 +17,20 @@ const char serve_help[] =
 	"Offers a device to vfio-user clients: sluice itself, QEMU (vfio-user-pci) and others.\n"
 	"\n"
 	"  --vfio DEV[,KEY=VALUE]...\n"
-	"                         as of `sluice run`: a device of the host or one that sluice makes;\n"
+	"                         as of `sluice run`: a device of the host or one that sluice "
+	"makes;\n"
 	"                         keys: token=UUID, and those of the device's own kind\n"
-	"  --socket [path=]PATH   where clients connect; made for its owner alone (mode 0600), and\n"
+	"  --socket [path=]PATH   where clients connect; made for its owner alone (mode 0600), "
+	"and\n"
 	"                         removed at the end. One that nobody listens on is replaced\n"
-	"      share-fd=on|off    a device of the host: hand its descriptor to the client, which then\n"
-	"                         maps its BARs. Whoever has it can do all that can be done to the\n"
+	"      share-fd=on|off    a device of the host: hand its descriptor to the client, which "
+	"then\n"
+	"                         maps its BARs. Whoever has it can do all that can be done to "
+	"the\n"
 	"                         device, past this process, until the device is closed (off)\n"
 	"  --doorbell region=N,offset=BYTES,size=1|2|4|8,value=NUMBER\n"
-	"                         a write that a client may make by an eventfd (ioeventfd) in place\n"
+	"                         a write that a client may make by an eventfd (ioeventfd) in "
+	"place\n"
 	"                         of a message; may be given more than once\n"
 	"  --iommufd fd=N         an open descriptor of /dev/iommu\n"
 	"  -v                     say more; twice: everything\n"
@@ -145,7 +150,8 @@ static int parse_iommufd(struct option_keys *keys, struct serve_config *config)
 {
 	uint64_t fd;
 
-	if (strncmp(keys->rest, "fd=", 3) != 0 || !text_number(keys->rest + 3, 10, INT32_MAX, &fd)) {
+	if (strncmp(keys->rest, "fd=", 3) != 0 ||
+	    !text_number(keys->rest + 3, 10, INT32_MAX, &fd)) {
 		log_error("--iommufd %s: it takes fd=N, an open descriptor of /dev/iommu",
 			  keys->rest);
 		return -EINVAL;

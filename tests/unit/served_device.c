@@ -228,11 +228,11 @@ static int served_set_irqs(struct served_device *d, const struct vfio_irq_set *s
 static int served_ioctl(struct vfio_device *vdev, unsigned command, void *arg)
 {
 	static const struct vfio_irq_info irqs[VFIO_PCI_NUM_IRQS] = {
-		[VFIO_PCI_INTX_IRQ_INDEX] = {.flags = VFIO_IRQ_INFO_EVENTFD |
-						      VFIO_IRQ_INFO_MASKABLE,
+		[VFIO_PCI_INTX_IRQ_INDEX] = {.flags =
+						     VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE,
 					     .count = 1},
-		[VFIO_PCI_MSIX_IRQ_INDEX] = {.flags = VFIO_IRQ_INFO_EVENTFD |
-						      VFIO_IRQ_INFO_NORESIZE,
+		[VFIO_PCI_MSIX_IRQ_INDEX] = {.flags =
+						     VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE,
 					     .count = SERVED_VECTORS},
 		[VFIO_PCI_ERR_IRQ_INDEX] = {.flags = VFIO_IRQ_INFO_EVENTFD, .count = 1},
 		[VFIO_PCI_REQ_IRQ_INDEX] = {.flags = VFIO_IRQ_INFO_EVENTFD, .count = 1}};

@@ -23,7 +23,7 @@ struct served_device {
 	struct vfio_migration_ops mig_ops;
 	struct vfio_log_ops log_ops;
 
-	uint32_t device_flags; /* what GET_INFO says */
+	uint32_t device_flags;        /* what GET_INFO says */
 	atomic_int open_rc, reset_rc; /* answers; 0 unless a test sets them */
 	atomic_uint opens, resets;
 

@@ -53,11 +53,8 @@ static int try_start(struct server *s)
 {
 	static const struct vfio_server_doorbell bell = {
 		.region = 0, .size = 4, .offset = 8, .value = 1};
-	const struct vfio_server_config config = {.path = s->path,
-						  .doorbells = &bell,
-						  .doorbell_count = 1,
-						  .ended = ended,
-						  .ctx = s};
+	const struct vfio_server_config config = {
+		.path = s->path, .doorbells = &bell, .doorbell_count = 1, .ended = ended, .ctx = s};
 
 	snprintf(s->path, sizeof(s->path), "/tmp/sluice-served-%d", getpid());
 	cr_assert_eq(loop_create(&s->loop), 0);
@@ -523,9 +520,9 @@ Test(server, interrupts_come_in_chunks_and_go_straight_to_the_eventfds, .timeout
 	cr_assert_eq(set_irqs(c, set, 2, 1, 2, NULL, 0), 0);
 	cr_assert_eq(s.device->vectors[1], -1);
 	cr_assert_neq(s.device->vectors[3], -1);
-	cr_assert_eq(set_irqs(c, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 2, 0, 0,
-			      NULL, 0),
-		     0);
+	cr_assert_eq(
+		set_irqs(c, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 2, 0, 0, NULL, 0),
+		0);
 	cr_assert_eq(s.device->vector_count, 0);
 
 	cr_assert_eq(set_irqs(c, set, 2, 31, 2, fds, 2), -EINVAL);
@@ -647,8 +644,9 @@ Test(server, a_device_migrates_by_messages, .timeout = 120)
 			     &flags, 8),
 		     0);
 	cr_assert_eq(flags, 5);
-	cr_assert_eq(feature(c, VFIO_DEVICE_FEATURE_MIGRATION | VFIO_DEVICE_FEATURE_PROBE |
-					VFIO_DEVICE_FEATURE_GET,
+	cr_assert_eq(feature(c,
+			     VFIO_DEVICE_FEATURE_MIGRATION | VFIO_DEVICE_FEATURE_PROBE |
+				     VFIO_DEVICE_FEATURE_GET,
 			     NULL, 0, NULL, 0),
 		     0);
 	cr_assert_eq(feature(c, VFIO_DEVICE_FEATURE_MIG_DATA_SIZE | VFIO_DEVICE_FEATURE_GET, NULL,
@@ -725,7 +723,8 @@ Test(server, dma_is_logged_over_ranges_or_over_all_that_is_mapped, .timeout = 12
 	struct client *c = new_client(&s);
 
 	cr_assert_eq(map(c, 0, 65536, 3, -1), 0);
-	cr_assert_eq(feature(c, 8 | VFIO_DEVICE_FEATURE_GET, &ask_report, 24, &report, 32), -EINVAL);
+	cr_assert_eq(feature(c, 8 | VFIO_DEVICE_FEATURE_GET, &ask_report, 24, &report, 32),
+		     -EINVAL);
 	cr_assert_eq(feature(c, 6 | VFIO_DEVICE_FEATURE_SET, &start_log, 32, &started, 32), 0);
 	cr_assert_eq(feature(c, 6 | VFIO_DEVICE_FEATURE_SET, &start_log, 32, &started, 32), -EBUSY);
 	cr_assert_eq(dma(c, 0x1000), 1);

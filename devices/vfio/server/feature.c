@@ -11,11 +11,7 @@
 #define SET   VFIO_DEVICE_FEATURE_SET
 #define PROBE VFIO_DEVICE_FEATURE_PROBE
 
-/* A feature of up to 64 bytes, and aligned. */
-struct small_feature {
-	struct vfio_device_feature feature;
-	uint64_t data[8];
-};
+#define SMALL 64 /* bytes of the largest plain feature */
 
 /*
  * What a client may have. Not: those whose payload is a descriptor or a pointer of the caller's
@@ -43,17 +39,19 @@ static bool allowed(uint32_t index)
 /* One feature of @size bytes in @data, both ways. */
 static int small(struct session *s, uint32_t flags, void *data, size_t size)
 {
-	struct small_feature f = {
-		.feature = {.argsz = (uint32_t)(sizeof(f.feature) + size), .flags = flags}};
+	uint64_t room[(sizeof(struct vfio_device_feature) + SMALL) / sizeof(uint64_t)] = {0};
+	struct vfio_device_feature *feature = (struct vfio_device_feature *)room;
 	int rc;
 
-	if (size > sizeof(f.data))
+	if (size > SMALL)
 		return -EINVAL;
+	feature->argsz = (uint32_t)(sizeof(*feature) + size);
+	feature->flags = flags;
 	if (size)
-		memcpy(f.feature.data, data, size);
-	rc = vfio_device_ioctl(s->vdev, VFIO_DEVICE_FEATURE, &f);
+		memcpy(feature->data, data, size);
+	rc = vfio_device_ioctl(s->vdev, VFIO_DEVICE_FEATURE, feature);
 	if (rc >= 0 && size)
-		memcpy(data, f.feature.data, size);
+		memcpy(data, feature->data, size);
 	return rc < 0 ? rc : 0;
 }
 
@@ -200,7 +198,7 @@ static int plain(struct session *s, uint32_t flags, const struct vfio_user_messa
 {
 	const uint32_t index = flags & VFIO_DEVICE_FEATURE_MASK;
 	const size_t size = flags & GET ? size_of(index) : in->data_size;
-	uint64_t data[8] = {0};
+	uint64_t data[SMALL / sizeof(uint64_t)] = {0};
 	int rc;
 
 	if (size > sizeof(data))
