@@ -26,7 +26,9 @@ static void refuses_everything(struct run *run, const char *when)
 	};
 	struct vfio_device *vdev = run->vdev;
 	uint32_t id = ioas_id(run->space);
+	uint64_t offset;
 	uint8_t byte = 0;
+	int fd;
 
 	expect_rc(run, vfio_device_ioctl(vdev, VFIO_DEVICE_GET_INFO, &info), -EINVAL, "%s: info",
 		  when);
@@ -40,6 +42,8 @@ static void refuses_everything(struct run *run, const char *when)
 	expect_rc(run, vfio_device_write(vdev, &byte, 1, 0), -EINVAL, "%s: write", when);
 	expect_rc(run, vfio_device_mmap(vdev, run->memory, 4096, PROT_READ, 0), -EINVAL, "%s: mmap",
 		  when);
+	expect_rc(run, vfio_device_region_fd(vdev, 0, true, &fd, &offset), -EINVAL,
+		  "%s: a region's descriptor", when);
 	expect_rc(run, vfio_device_attach(vdev, &id), -EINVAL, "%s: attach", when);
 	expect_rc(run, vfio_device_detach(vdev), -EINVAL, "%s: detach", when);
 	expect_rc(run, vfio_device_pasid_attach(vdev, 1, &id), -EINVAL, "%s: PASID attach", when);

@@ -39,6 +39,34 @@ static void mapping_and_access_are_the_same_bytes(struct run *run)
 	munmap((void *)map, length);
 }
 
+/* For another process, which maps it by itself. */
+static void a_descriptor_shows_the_same_bytes(struct run *run)
+{
+	const struct vfio_region_info info = region(run, run->target->map_bar);
+	const long alone = answer(run, "alone", 0);
+	volatile uint32_t *map;
+	uint32_t value = 0x5eed5678;
+	uint64_t offset = 0;
+	int fd = -1;
+
+	expect_rc(run, vfio_device_region_fd(run->vdev, run->target->map_bar, false, &fd, &offset),
+		  alone, "a descriptor of this region alone");
+	expect_rc(run, vfio_device_region_fd(run->vdev, run->target->map_bar, true, &fd, &offset),
+		  0, "a descriptor of whatever");
+	expect_rc(
+		run,
+		vfio_device_region_fd(run->vdev, VFIO_PCI_CONFIG_REGION_INDEX, false, &fd, &offset),
+		-ENODEV, "a descriptor of config space alone");
+	vfio_device_region_fd(run->vdev, run->target->map_bar, true, &fd, &offset);
+	command(run, PCI_COMMAND_MEMORY, 0);
+	map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+	if (!expect(run, map != MAP_FAILED, "it cannot be mapped: %s", strerror(errno)))
+		return;
+	expect_rc(run, vfio_device_write(run->vdev, &value, 4, info.offset + 8), 4, "a write");
+	expect(run, map[2] == value, "the mapping reads %#x", map[2]);
+	munmap((void *)map, 4096);
+}
+
 static void what_cannot_be_mapped_is_refused(struct run *run)
 {
 	const struct vfio_region_info config = region(run, VFIO_PCI_CONFIG_REGION_INDEX);
@@ -95,6 +123,8 @@ static void revoke_runs_the_owners_call(struct run *run)
 const struct contract_test mmap_tests[] = {
 	{"mmap.mapping_and_access_are_the_same_bytes", "vfio_device_ops.mmap", HAS_MMAP, 0,
 	 mapping_and_access_are_the_same_bytes},
+	{"mmap.a_descriptor_shows_the_same_bytes", "vfio_device_ops.region_fd", HAS_MMAP, 0,
+	 a_descriptor_shows_the_same_bytes},
 	{"mmap.what_cannot_be_mapped_is_refused", "vfio_device_ops.mmap", HAS_MMAP, 0,
 	 what_cannot_be_mapped_is_refused},
 	{"mmap.without_mmap_it_is_einval", "vfio_device_ops.mmap", 0, 0, without_mmap_it_is_einval},
