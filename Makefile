@@ -117,7 +117,7 @@ unit: $(UNIT_BIN)
 	$(Q)tests/unit/run $(UNIT_BIN)
 
 # What has threads, to be built with SAN=-fsanitize=thread; they include tests/unit/support.h.
-TSAN_BIN = $(patsubst %,$(BUILD)/tests/unit/%_test,bus dma front_threads log loop memory pci_root_port vfio_user_channel vfio_server)
+TSAN_BIN = $(patsubst %,$(BUILD)/tests/unit/%_test,bus dma front_threads log loop memory pci_root_port vfio_user_channel vfio_server vfio_soft)
 unit-threads: $(TSAN_BIN)
 	$(Q)tests/unit/run $(TSAN_BIN)
 

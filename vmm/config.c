@@ -109,6 +109,14 @@ static int check_vfio_name(const struct vm_config *config, const struct vfio_con
 	return 0;
 }
 
+/* Devices that are made when they are named. */
+static bool can_be_many(const struct vfio_config *vfio)
+{
+	const struct vfio_provider *provider = vfio_provider_by_prefix(vfio->name);
+
+	return provider != NULL && provider->many;
+}
+
 static int check_vfio(const struct vm_config *config)
 {
 	for (unsigned i = 0; i < config->vfio_count; i++) {
@@ -120,9 +128,14 @@ static int check_vfio(const struct vm_config *config)
 		for (unsigned j = 0; j < i; j++) {
 			const struct vfio_config *b = &config->vfio[j];
 
-			if (strcmp(a->name, b->name) == 0) {
+			if (strcmp(a->name, b->name) == 0 && !can_be_many(a)) {
 				log_error("--vfio %s: named twice; a device can be passed through "
 					  "once",
+					  a->name);
+				return -EINVAL;
+			}
+			if (strcmp(a->name, b->name) == 0 && (a->id == NULL || b->id == NULL)) {
+				log_error("--vfio %s: there are several; give each an id=NAME",
 					  a->name);
 				return -EINVAL;
 			}

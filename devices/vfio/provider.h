@@ -64,6 +64,7 @@ struct vfio_provider {
 	 */
 	const char *prefix;
 	bool needs_iommufd; /* env->iommufd must be there */
+	bool many; /* a name stands for a kind: each time it is given it is another device */
 	/* Does this provider take @config->name? positive yes, 0 no, -errno malformed (message said). */
 	int (*match)(const struct vfio_config *config);
 	/*

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "devices/vfio/providers/kernel/provider.h"
+#include "devices/vfio/providers/soft/provider.h"
 
 const struct vfio_provider *const vfio_providers[] = {
+	&vfio_soft_provider,
 	&vfio_kernel_provider,
 	NULL,
 };

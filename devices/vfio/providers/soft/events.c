@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Upward: requests and surprise removal, raised on any thread and told on the loop. */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "devices/vfio/providers/soft/soft.h"
+#include "vmm/base/log.h"
+#include "vmm/base/loop.h"
+
+static void on_event(void *ctx, uint32_t events)
+{
+	struct soft_device *sd = ctx;
+	const struct vfio_device_events *upward = sd->vdev.events;
+	void *upward_ctx = sd->vdev.events_ctx;
+	bool requested, gone;
+	unsigned count;
+	eventfd_t times;
+
+	(void)events;
+	if (eventfd_read(sd->event_fd, &times) < 0)
+		return;
+	soft_lock(sd);
+	requested = sd->requested;
+	count = sd->request_count;
+	sd->requested = false;
+	gone = sd->gone && !sd->told_gone;
+	sd->told_gone |= gone;
+	soft_unlock(sd);
+
+	/* A handler may close and free the device: after the last one nothing of it is touched. */
+	if (gone) {
+		log_warn("vfio %s: the device was taken away", sd->vdev.dev);
+		if (upward && upward->gone)
+			upward->gone(upward_ctx);
+	} else if (requested && upward && upward->request) {
+		upward->request(upward_ctx, count);
+	}
+}
+
+void soft_events_kick(struct soft_device *sd)
+{
+	soft_signal(sd->event_fd);
+}
+
+void soft_request(struct vfio_device *vdev, unsigned count)
+{
+	struct soft_device *sd = soft_device(vdev);
+
+	soft_lock(sd);
+	sd->requested = true;
+	sd->request_count = count;
+	soft_signal(sd->req);
+	soft_events_kick(sd);
+	soft_unlock(sd);
+}
+
+int soft_events_open(struct soft_device *sd)
+{
+	int rc;
+
+	if (!sd->loop)
+		return 0;
+	sd->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	rc = sd->event_fd < 0 ? -errno
+			      : loop_add_fd(sd->loop, sd->event_fd, EPOLLIN, on_event, sd,
+					    &sd->event_source);
+	if (rc) {
+		log_error("vfio %s: cannot listen for its events: %s", sd->vdev.dev, strerror(-rc));
+		soft_events_close(sd);
+	}
+	return rc;
+}
+
+void soft_events_close(struct soft_device *sd)
+{
+	if (sd->event_source)
+		loop_remove(sd->loop, sd->event_source);
+	sd->event_source = NULL;
+	soft_lock(sd);
+	if (sd->event_fd >= 0)
+		close(sd->event_fd);
+	sd->event_fd = -1;
+	soft_unlock(sd);
+}

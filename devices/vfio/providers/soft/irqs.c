@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * VFIO_DEVICE_SET_IRQS as drivers/vfio/pci/vfio_pci_intrs.c has it: INTx (masked at each delivery until
+ * it is unmasked), MSI-X vectors one by one, ERR and REQ; one of INTx and MSI-X at a time.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "devices/vfio/providers/soft/soft.h"
+#include "vmm/base/loop.h"
+
+#define DATA   (set->flags & VFIO_IRQ_SET_DATA_TYPE_MASK)
+#define ACTION (set->flags & VFIO_IRQ_SET_ACTION_TYPE_MASK)
+
+/* ---- eventfds ----------------------------------------------------------------------------------- */
+
+void soft_signal(int fd)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLOUT};
+
+	/* A counter that is full says all that one more could say, and the descriptor may block. */
+	if (fd >= 0 && poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT))
+		eventfd_write(fd, 1);
+}
+
+int soft_eventfd_get(int fd)
+{
+	struct stat st;
+	int copy;
+
+	/* No type in its mode, and a write of less than a counter is invalid: so eventfds are. */
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((st.st_mode & S_IFMT) || write(fd, "", 0) != -1 || errno != EINVAL)
+		return -EINVAL;
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	return copy < 0 ? -errno : copy;
+}
+
+static void drop(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* ---- delivery: under the lock ------------------------------------------------------------------- */
+
+void soft_raise(void *ctx, uint32_t vector)
+{
+	struct soft_device *sd = ctx;
+
+	soft_signal(sd->vectors[vector]);
+}
+
+static void intx_deliver(struct soft_device *sd)
+{
+	struct soft_intx *intx = &sd->intx;
+
+	if (!intx->asserted || intx->masked || intx->trigger < 0)
+		return;
+	intx->masked = true;
+	soft_signal(intx->trigger);
+}
+
+void soft_intx(void *ctx, bool asserted)
+{
+	struct soft_device *sd = ctx;
+
+	sd->intx.asserted = asserted;
+	intx_deliver(sd);
+}
+
+static void intx_mask(struct soft_device *sd, bool masked)
+{
+	sd->intx.masked = masked;
+	intx_deliver(sd);
+}
+
+/* ---- INTx --------------------------------------------------------------------------------------- */
+
+static void on_unmask(void *ctx, uint32_t events)
+{
+	struct soft_device *sd = ctx;
+	eventfd_t times;
+
+	(void)events;
+	soft_lock(sd);
+	if (sd->intx.unmask >= 0 && eventfd_read(sd->intx.unmask, &times) == 0)
+		intx_mask(sd, false);
+	soft_unlock(sd);
+}
+
+static void unmask_off(struct soft_device *sd)
+{
+	if (sd->intx.source)
+		loop_remove(sd->loop, sd->intx.source);
+	sd->intx.source = NULL;
+	soft_lock(sd);
+	drop(&sd->intx.unmask);
+	soft_unlock(sd);
+}
+
+static int unmask_on(struct soft_device *sd, int user_fd)
+{
+	int fd, rc;
+
+	unmask_off(sd);
+	if (user_fd < 0)
+		return 0;
+	if (!sd->loop)
+		return -ENOTTY;
+	fd = soft_eventfd_get(user_fd);
+	if (fd < 0)
+		return fd;
+	/* Read on the loop, which must not wait for a signal that is not there. */
+	rc = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;
+	soft_lock(sd);
+	sd->intx.unmask = fd;
+	soft_unlock(sd);
+	if (rc == 0)
+		rc = loop_add_fd(sd->loop, fd, EPOLLIN, on_unmask, sd, &sd->intx.source);
+	if (rc)
+		unmask_off(sd);
+	return rc;
+}
+
+static void intx_off(struct soft_device *sd)
+{
+	unmask_off(sd);
+	soft_lock(sd);
+	drop(&sd->intx.trigger);
+	sd->intx.masked = false;
+	soft_unlock(sd);
+}
+
+static int intx_trigger(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds,
+			const uint8_t *bools)
+{
+	struct soft_intx *intx = &sd->intx;
+	int fd;
+
+	if (DATA == VFIO_IRQ_SET_DATA_NONE && set->count == 0) {
+		intx_off(sd);
+		return 0;
+	}
+	if (sd->msix || set->count != 1)
+		return -EINVAL;
+	if (DATA != VFIO_IRQ_SET_DATA_EVENTFD) {
+		if (intx->trigger < 0)
+			return -EINVAL;
+		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[0])
+			soft_signal(intx->trigger);
+		return 0;
+	}
+	if (fds[0] < 0) {
+		intx_off(sd);
+		return 0;
+	}
+	fd = soft_eventfd_get(fds[0]);
+	if (fd < 0)
+		return fd;
+	soft_lock(sd);
+	drop(&intx->trigger);
+	intx->trigger = fd;
+	intx->masked = false;
+	intx_deliver(sd);
+	soft_unlock(sd);
+	return 0;
+}
+
+static int set_intx(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds,
+		    const uint8_t *bools)
+{
+	const bool mask = ACTION == VFIO_IRQ_SET_ACTION_MASK;
+
+	if (ACTION == VFIO_IRQ_SET_ACTION_TRIGGER)
+		return intx_trigger(sd, set, fds, bools);
+	if (!mask && ACTION != VFIO_IRQ_SET_ACTION_UNMASK)
+		return -ENOTTY;
+	if (sd->intx.trigger < 0 || set->count != 1)
+		return -EINVAL;
+	if (DATA == VFIO_IRQ_SET_DATA_EVENTFD)
+		return mask ? -ENOTTY : unmask_on(sd, fds[0]);
+	if (DATA == VFIO_IRQ_SET_DATA_BOOL && !bools[0])
+		return 0;
+	soft_lock(sd);
+	intx_mask(sd, mask);
+	soft_unlock(sd);
+	return 0;
+}
+
+/* ---- MSI-X -------------------------------------------------------------------------------------- */
+
+static void vector_set(struct soft_device *sd, uint32_t vector, int fd)
+{
+	soft_lock(sd);
+	drop(&sd->vectors[vector]);
+	sd->vectors[vector] = fd;
+	soft_unlock(sd);
+}
+
+static void msix_off(struct soft_device *sd)
+{
+	for (uint32_t i = 0; i < sd->keys.vectors; i++)
+		vector_set(sd, i, -1);
+	sd->msix = false;
+}
+
+/* A bad descriptor takes the block off again; if it was what switched MSI-X on, MSI-X is off. */
+static int msix_connect(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds)
+{
+	const bool was_on = sd->msix;
+
+	sd->msix = true;
+	for (uint32_t i = 0; i < set->count; i++) {
+		const int fd = fds[i] < 0 ? -1 : soft_eventfd_get(fds[i]);
+
+		if (fds[i] < 0 || fd >= 0) {
+			vector_set(sd, set->start + i, fd);
+			continue;
+		}
+		while (i-- > 0)
+			vector_set(sd, set->start + i, -1);
+		sd->msix = was_on;
+		return fd;
+	}
+	return 0;
+}
+
+static int set_msix(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds,
+		    const uint8_t *bools)
+{
+	if (ACTION != VFIO_IRQ_SET_ACTION_TRIGGER)
+		return -ENOTTY;
+	if (sd->msix && DATA == VFIO_IRQ_SET_DATA_NONE && set->count == 0) {
+		msix_off(sd);
+		return 0;
+	}
+	if (sd->intx.trigger >= 0)
+		return -EINVAL;
+	if (DATA == VFIO_IRQ_SET_DATA_EVENTFD)
+		return msix_connect(sd, set, fds);
+	if (!sd->msix)
+		return -EINVAL;
+	for (uint32_t i = 0; i < set->count; i++) {
+		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[i])
+			soft_signal(sd->vectors[set->start + i]);
+	}
+	return 0;
+}
+
+/* ---- ERR and REQ -------------------------------------------------------------------------------- */
+
+static int set_single(struct soft_device *sd, int *at, const struct vfio_irq_set *set,
+		      const int32_t *fds, const uint8_t *bools)
+{
+	int fd = -1;
+
+	if (ACTION != VFIO_IRQ_SET_ACTION_TRIGGER)
+		return -ENOTTY;
+	if (DATA != VFIO_IRQ_SET_DATA_EVENTFD && set->count > 0) {
+		if (*at < 0)
+			return -EINVAL;
+		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[0])
+			soft_signal(*at);
+		return 0;
+	}
+	if (set->count > 0 && fds[0] >= 0) {
+		fd = soft_eventfd_get(fds[0]);
+		if (fd < 0)
+			return fd;
+	}
+	soft_lock(sd);
+	drop(at);
+	*at = fd;
+	soft_unlock(sd);
+	return 0;
+}
+
+/* ---- commands ----------------------------------------------------------------------------------- */
+
+static uint32_t count_of(const struct soft_device *sd, uint32_t index)
+{
+	switch (index) {
+	case VFIO_PCI_MSIX_IRQ_INDEX:
+		return sd->keys.vectors;
+	case VFIO_PCI_INTX_IRQ_INDEX:
+	case VFIO_PCI_ERR_IRQ_INDEX:
+	case VFIO_PCI_REQ_IRQ_INDEX:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+int soft_irq_info(struct soft_device *sd, struct vfio_irq_info *info)
+{
+	if (info->argsz < sizeof(*info) || info->index >= VFIO_PCI_NUM_IRQS)
+		return -EINVAL;
+	info->count = count_of(sd, info->index);
+	info->flags = info->count ? VFIO_IRQ_INFO_EVENTFD : 0;
+	if (info->index == VFIO_PCI_INTX_IRQ_INDEX)
+		info->flags |= VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED;
+	else if (info->index != VFIO_PCI_MSIX_IRQ_INDEX)
+		info->flags |= VFIO_IRQ_INFO_NORESIZE;
+	return 0;
+}
+
+/* vfio_set_irqs_validate_and_prepare() of the kernel, which sizes the data that follows. */
+static int check(const struct soft_device *sd, const struct vfio_irq_set *set)
+{
+	const uint32_t known = VFIO_IRQ_SET_DATA_TYPE_MASK | VFIO_IRQ_SET_ACTION_TYPE_MASK;
+	size_t size = 0;
+	uint32_t count;
+
+	if (set->argsz < sizeof(*set) || set->index >= VFIO_PCI_NUM_IRQS || (set->flags & ~known))
+		return -EINVAL;
+	count = count_of(sd, set->index);
+	if (set->start >= count || set->count > count - set->start)
+		return -EINVAL;
+	switch (DATA) {
+	case VFIO_IRQ_SET_DATA_NONE:
+		break;
+	case VFIO_IRQ_SET_DATA_BOOL:
+		size = sizeof(uint8_t);
+		break;
+	case VFIO_IRQ_SET_DATA_EVENTFD:
+		size = sizeof(int32_t);
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (size && (set->count == 0 || set->argsz - sizeof(*set) < set->count * size))
+		return -EINVAL;
+	return 0;
+}
+
+static int dispatch(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds,
+		    const uint8_t *bools)
+{
+	switch (set->index) {
+	case VFIO_PCI_INTX_IRQ_INDEX:
+		return set_intx(sd, set, fds, bools);
+	case VFIO_PCI_MSIX_IRQ_INDEX:
+		return set_msix(sd, set, fds, bools);
+	case VFIO_PCI_ERR_IRQ_INDEX:
+		return set_single(sd, &sd->err, set, fds, bools);
+	default:
+		return set_single(sd, &sd->req, set, fds, bools);
+	}
+}
+
+int soft_set_irqs(struct soft_device *sd, const struct vfio_irq_set *set)
+{
+	int32_t *fds = NULL;
+	int rc = check(sd, set);
+
+	if (rc)
+		return rc;
+	/* The data need not be aligned. */
+	if (DATA == VFIO_IRQ_SET_DATA_EVENTFD) {
+		fds = calloc(set->count, sizeof(*fds));
+		if (!fds)
+			return -ENOMEM;
+		memcpy(fds, set->data, set->count * sizeof(*fds));
+	}
+	pthread_mutex_lock(&sd->irq_lock);
+	rc = dispatch(sd, set, fds, set->data);
+	pthread_mutex_unlock(&sd->irq_lock);
+	free(fds);
+	return rc;
+}
+
+int soft_irqs_create(struct soft_device *sd)
+{
+	sd->intx.trigger = sd->intx.unmask = sd->err = sd->req = sd->wakeup = -1;
+	sd->vectors = malloc(sd->keys.vectors * sizeof(*sd->vectors));
+	if (!sd->vectors)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < sd->keys.vectors; i++)
+		sd->vectors[i] = -1;
+	return 0;
+}
+
+void soft_irqs_destroy(struct soft_device *sd)
+{
+	free(sd->vectors);
+}
+
+void soft_irqs_close(struct soft_device *sd)
+{
+	pthread_mutex_lock(&sd->irq_lock);
+	msix_off(sd);
+	intx_off(sd);
+	soft_lock(sd);
+	drop(&sd->err);
+	drop(&sd->req);
+	drop(&sd->wakeup);
+	sd->low_power = false;
+	soft_unlock(sd);
+	pthread_mutex_unlock(&sd->irq_lock);
+}
