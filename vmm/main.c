@@ -4,11 +4,21 @@
 #include <string.h>
 
 #include "devices/vfio/check/check.h"
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 #include "vmm/config.h"
 #include "vmm/machine.h"
 #include "vmm/options.h"
 #include "vmm/serve.h"
+
+/* What was asked for on standard output; half of it is a failure. */
+static int print(const char *text)
+{
+	if (fputs(text, stdout) >= 0 && fflush(stdout) != EOF)
+		return STATUS_OFF;
+	log_error("standard output does not take what is written");
+	return STATUS_HOST_FAILURE;
+}
 
 static int run(int argc, char **argv)
 {
@@ -19,10 +29,8 @@ static int run(int argc, char **argv)
 	r = vm_config_init(&config);
 	if (r == 0)
 		r = options_parse_run(argc, argv, &config);
-	if (r > 0) {
-		fputs(options_run_help, stdout);
-		status = STATUS_OFF;
-	}
+	if (r > 0)
+		status = print(options_run_help);
 	if (r == 0) {
 		int level = LOG_LEVEL_WARN + config.verbosity;
 
@@ -48,20 +56,17 @@ int main(int argc, char **argv)
 {
 	/* One heap for all threads: every further arena would cost memory of its own. */
 	mallopt(M_ARENA_MAX, 1);
+	host_fill_standard();
 
 	if (argc < 2) {
 		log_error("what is to be done? `sluice --help` lists the commands");
 		return STATUS_BAD_ARGUMENTS;
 	}
-	if (strcmp(argv[1], "--version") == 0) {
-		puts("sluice " SLUICE_VERSION);
-		return STATUS_OFF;
-	}
+	if (strcmp(argv[1], "--version") == 0)
+		return print("sluice " SLUICE_VERSION "\n");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-	    strcmp(argv[1], "help") == 0) {
-		fputs(options_help, stdout);
-		return STATUS_OFF;
-	}
+	    strcmp(argv[1], "help") == 0)
+		return print(options_help);
 	for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].main(argc - 1, argv + 1);

@@ -90,6 +90,25 @@ Test(log, writes_up_to_its_level)
 	}
 }
 
+Test(log, a_full_log_file_loses_no_message)
+{
+	char file[] = "/tmp/sluice-stderr-XXXXXX", *text;
+	int fd = mkstemp(file), saved = dup(STDERR_FILENO);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(log_open("/dev/full", LOG_LEVEL_WARN), 0);
+	dup2(fd, STDERR_FILENO);
+	log_error("the device is gone");
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	close(fd);
+	log_open(NULL, LOG_LEVEL_WARN);
+	text = text_of(file);
+	cr_assert_not_null(strstr(text, "Z error: the device is gone\n"), "%s", text);
+	free(text);
+	unlink(file);
+}
+
 Test(log, speaks_to_stderr_under_its_name)
 {
 	char file[] = "/tmp/sluice-stderr-XXXXXX", *text;

@@ -70,6 +70,17 @@ int host_open_vfio(const char *path)
 
 /* ---- descriptors handed in ------------------------------------------------------------------- */
 
+void host_fill_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int host_take_device(int fd)
 {
 	struct stat st;

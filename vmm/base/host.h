@@ -27,6 +27,12 @@ int host_open_vfio(const char *path);
 /* ---- descriptors handed in by the parent process --------------------------------------------- */
 
 /*
+ * Put /dev/null in the place of each standard descriptor that is closed: the next file opened would
+ * become it, and messages or a guest's console would be written into a disk. Once, before the first.
+ */
+void host_fill_standard(void);
+
+/*
  * Take over descriptor @fd of a number that the user typed: it must be open for reading and writing,
  * be a character device and not one of 0..2; it becomes close-on-exec. -EBADF, -EACCES (not open
  * for both), -ENOTTY (another kind of file), -EINVAL (a standard descriptor).

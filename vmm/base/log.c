@@ -80,7 +80,8 @@ static size_t write_prefix(char *line, size_t size, bool file, enum log_level le
 	return (size_t)n;
 }
 
-static void write_all(int fd, const char *bytes, size_t length)
+/* False when not all of it was taken. */
+static bool write_all(int fd, const char *bytes, size_t length)
 {
 	while (length) {
 		ssize_t n = write(fd, bytes, length);
@@ -88,10 +89,11 @@ static void write_all(int fd, const char *bytes, size_t length)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return; /* nobody is left to tell */
+			return false;
 		bytes += n;
 		length -= (size_t)n;
 	}
+	return true;
 }
 
 void log_message(enum log_level level, const char *fmt, ...)
@@ -134,7 +136,8 @@ void log_message(enum log_level level, const char *fmt, ...)
 		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
 			line[i] = ' ';
 	line[length] = '\n'; /* in place of the terminator */
-	write_all(file ? sink_fd : STDERR_FILENO, line, length + 1);
+	if (!write_all(file ? sink_fd : STDERR_FILENO, line, length + 1) && file)
+		write_all(STDERR_FILENO, line, length + 1);
 	pthread_mutex_unlock(&sink_lock);
 
 	if (line != stack)

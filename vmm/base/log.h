@@ -33,7 +33,8 @@ bool log_enabled(enum log_level level);
 /*
  * Write one line: "sluice: LEVEL: text" on stderr, "TIME LEVEL: text" in a log file; ANSWER and INFO
  * have no level. @fmt carries no newline; control characters in the text become spaces. Thread-safe:
- * lines of different threads do not mix. errno is kept.
+ * lines of different threads do not mix. What the log file does not take, for its disk is full, goes to
+ * stderr. errno is kept.
  */
 void log_message(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

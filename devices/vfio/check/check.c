@@ -83,9 +83,11 @@ int check_main(int argc, char **argv)
 	arena = check_arena_create();
 	ret = arena ? run(arena, &options) : -ENOMEM;
 	check_arena_destroy(arena);
-	if (ret == -ENOMEM)
+	if (ret == -ENOMEM) {
 		log_error("out of memory");
-	else if (ret < 0 || fflush(stdout) == EOF)
+	} else if (ret < 0 || fflush(stdout) == EOF) {
 		log_error("standard output does not take what is written");
+		ret = -EIO;
+	}
 	return ret < 0 ? 1 : ret;
 }

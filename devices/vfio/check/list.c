@@ -191,9 +191,11 @@ int list_main(int argc, char **argv)
 	else if (ret == 0)
 		check_list_print(stdout, &list, check_use_color(stdout, options.no_color));
 	check_arena_destroy(arena);
-	if (ret == -ENOMEM)
+	if (ret == -ENOMEM) {
 		log_error("out of memory");
-	else if (ret < 0 || fflush(stdout) == EOF)
+	} else if (ret < 0 || fflush(stdout) == EOF) {
 		log_error("standard output does not take what is written");
+		ret = -EIO;
+	}
 	return ret < 0;
 }
