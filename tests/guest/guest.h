@@ -74,6 +74,9 @@ void apic_enable(void);
 /* Spin until interrupt @n came @count times, about ten seconds at most. */
 bool wait_interrupts(unsigned n, uint32_t count);
 
+/* reference.c: drive the reference device, and say what is wrong. */
+bool reference(void);
+
 /* Ends the guest when it returns: the value is the exit status. */
 uint8_t guest_main(char *command);
 

@@ -282,6 +282,13 @@ uint8_t guest_main(char *command)
 		return second_cpu();
 	if (word(&command, "rng"))
 		return rng();
+	if (word(&command, "reference-wait")) {
+		if (!reference())
+			return BAD;
+		sleep_forever();
+	}
+	if (word(&command, "reference"))
+		return reference() ? GOOD : BAD;
 	if (word(&command, "reboot"))
 		return reboot();
 	if (word(&command, "sleep"))
