@@ -149,3 +149,10 @@ Test(check_options, a_name_that_is_too_long_is_refused)
 	memset(line + strlen(line), 'a', 1000);
 	cr_expect_eq(parse(line, CHECK, &o), -EINVAL);
 }
+
+Test(check_options, a_device_that_is_none_of_the_hosts_is_refused)
+{
+	struct check_options o;
+
+	cr_assert_eq(parse("check soft:reference", CHECK, &o), -EINVAL);
+}

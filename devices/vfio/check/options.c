@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vfio/provider.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 
@@ -128,6 +129,13 @@ static int parse_device(const char *text, struct check_options *options)
 	memcpy(options->name, text, length);
 	options->name[length] = '\0';
 	request->name = options->name;
+	if (vfio_provider_by_prefix(options->name)) {
+		log_error("%s: no device of this host, so nothing stands in its way here; `sluice "
+			  "run "
+			  "--vfio %s` takes it as it is",
+			  options->name, options->name);
+		return -EINVAL;
+	}
 	ret = vfio_name_parse(options->name, &request->parsed);
 	if (ret < 0) {
 		log_error("%s: %s", options->name, vfio_name_reason(ret));
