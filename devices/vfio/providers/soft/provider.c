@@ -360,6 +360,9 @@ static int create(const struct vfio_provider_env *env, const struct vfio_config 
 	rc = soft_irqs_create(sd);
 	if (rc == 0)
 		rc = make_model(sd);
+	/* Reset alone, but among the VM's devices. */
+	if (rc == 0)
+		rc = vfio_assign_device_set(&sd->vdev, env->sets, 0);
 	if (rc == 0)
 		rc = vfio_register_device(&sd->vdev);
 	if (rc) {
