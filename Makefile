@@ -34,7 +34,7 @@ UNIT_BIN := $(UNIT:%.c=$(BUILD)/%)
 # What several unit tests share (fakes): linked into those that use it.
 FAKE := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c))))
 
-.PHONY: all static man setup run test test-full unit unit-threads lint format bench clean help lab-shell
+.PHONY: all static man setup run test test-full unit contract unit-threads lint format bench clean help lab-shell
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/sluice
@@ -116,6 +116,10 @@ $(BUILD)/tests/contract/provider: $(BUILD)/tests/contract/provider.o $(BUILD)/li
 unit: $(UNIT_BIN)
 	$(Q)tests/unit/run $(UNIT_BIN)
 
+# Over the providers that need no kernel device; tests/lab has the others.
+contract: $(BUILD)/tests/contract/contract
+	$(Q)tests/contract/run $(BUILD)/tests/contract/contract
+
 # What has threads, to be built with SAN=-fsanitize=thread; they include tests/unit/support.h.
 TSAN_BIN = $(patsubst %,$(BUILD)/tests/unit/%_test,bus dma front_threads log loop memory pci_root_port vfio_user_channel vfio_server vfio_soft)
 unit-threads: $(TSAN_BIN)
@@ -170,6 +174,7 @@ help:
 	@echo 'make test       set up and run the test suite (CI runs this)'
 	@echo 'make test-full  the same with the long parts'
 	@echo 'make unit       unit tests only'
+	@echo 'make contract   the conformance suite over the providers that need no kernel device'
 	@echo 'make man        the manual page, build/sluice.1'
 	@echo 'make lab-shell  a shell in the lab host'
 	@echo 'make bench      measure, side by side with QEMU and a floor program'

@@ -43,14 +43,17 @@ enum {
 	HAS_LOW_POWER = 1u << 15, /* features 3, 4, 5 */
 	HAS_IOEVENTFD = 1u << 16,
 	HAS_HOT_RESET = 1u << 17,
-	HAS_TOKEN = 1u << 18,     /* a VF token can be asked for (control_set) */
-	HAS_DRIVER = 1u << 19,    /* target.driver: put and get, a register that is migrated */
-	HAS_FAULTS = 1u << 20,    /* faults can be injected (control_set) */
-	HAS_KVM_SEEN = 1u << 21,  /* the driver shows whether it has a KVM (control_get) */
-	HAS_TAKE_AWAY = 1u << 22, /* the device can be asked back from outside */
-	HAS_MIG_ERROR = 1u << 23, /* a stream that is none takes it to ERROR */
-	HAS_DMA = 1u << 24,       /* target.driver: all of it */
-	HAS_PINS = 1u << 25,      /* the driver keeps pages pinned, and shows it (control_get) */
+	HAS_TOKEN = 1u << 18,      /* a VF token can be asked for (control_set) */
+	HAS_DRIVER = 1u << 19,     /* target.driver: put and get, a register that is migrated */
+	HAS_FAULTS = 1u << 20,     /* faults can be injected (control_set) */
+	HAS_KVM_SEEN = 1u << 21,   /* the driver shows whether it has a KVM (control_get) */
+	HAS_TAKE_AWAY = 1u << 22,  /* the device can be asked back from outside */
+	HAS_MIG_ERROR = 1u << 23,  /* a stream that is none takes it to ERROR */
+	HAS_DMA = 1u << 24,        /* target.driver: all of it */
+	HAS_PINS = 1u << 25,       /* the driver keeps pages pinned, and shows it (control_get) */
+	HAS_GONE = 1u << 26,       /* it tells that it was taken away */
+	HAS_ERR = 1u << 27,        /* it tells of unrecoverable errors */
+	HAS_REQUEST_OP = 1u << 28, /* its user can be asked to let go of it */
 };
 
 /*
@@ -98,6 +101,8 @@ struct target {
 	uint64_t bar_at;  /* a register in it that reads the same every time */
 	uint32_t map_bar; /* region index of HAS_MMAP */
 	const struct driver *driver;
+	/* A fault or a setting from outside (HAS_FAULTS, HAS_TOKEN): see the kernel test device's attributes. */
+	void (*control_set)(struct run *run, const char *name, const char *value);
 	const struct absence *absences;       /* ends with .why NULL; all that .has lacks */
 	const struct difference *differences; /* ends with .id NULL */
 };
@@ -187,6 +192,9 @@ size_t count_fds(void);
 
 void control_set(struct run *run, const char *name, const char *value);
 long control_get(struct run *run, const char *name);
+/* The two kinds of target that have it. */
+void kernel_control_set(struct run *run, const char *name, const char *value);
+void soft_control_set(struct run *run, const char *name, const char *value);
 
 /* ---- calls.c: commands of the contract as functions --------------------------------------------- */
 

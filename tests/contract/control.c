@@ -23,6 +23,11 @@ static int control_open(struct run *run, const char *name, int flags)
 
 void control_set(struct run *run, const char *name, const char *value)
 {
+	run->target->control_set(run, name, value);
+}
+
+void kernel_control_set(struct run *run, const char *name, const char *value)
+{
 	const int fd = control_open(run, name, O_WRONLY);
 
 	if (fd < 0)

@@ -155,6 +155,9 @@ static void what_is_declared_absent_is_absent(struct run *run)
 	expect_rc(run, run->vdev->mig_ops != NULL, !!(has & HAS_MIGRATION), "mig_ops");
 	expect_rc(run, run->vdev->log_ops != NULL, !!(has & HAS_LOG), "log_ops");
 	expect_rc(run, run->vdev->migration_flags, (long)migration.flags, "migration_flags");
+	expect_rc(run, run->vdev->ops->request != NULL, !!(has & HAS_REQUEST_OP), "ops.request");
+	expect_rc(run, !irq_info(run, VFIO_PCI_ERR_IRQ_INDEX, &info) && info.count,
+		  answer(run, "err", !!(has & HAS_ERR)), "ERR");
 	if (!(has & HAS_RESET))
 		expect_rc(run, device_reset(run), answer(run, "reset", -EINVAL), "reset");
 	if (!(has & HAS_IOEVENTFD)) {

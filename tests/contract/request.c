@@ -12,7 +12,7 @@
 #include "tests/contract/contract.h"
 
 struct requests {
-	atomic_uint errors;
+	atomic_uint errors, removals;
 	atomic_uint calls;
 	atomic_uint last; /* count of the last */
 	atomic_bool rising;
@@ -33,7 +33,13 @@ static void on_error(void *ctx)
 	atomic_fetch_add(&((struct requests *)ctx)->errors, 1);
 }
 
-static const struct vfio_device_events events = {.request = on_request, .error = on_error};
+static void on_gone(void *ctx)
+{
+	atomic_fetch_add(&((struct requests *)ctx)->removals, 1);
+}
+
+static const struct vfio_device_events events = {
+	.gone = on_gone, .request = on_request, .error = on_error};
 
 static bool requested(void *ctx)
 {
@@ -105,12 +111,17 @@ static bool failed(void *ctx)
 	return atomic_load(&((struct requests *)ctx)->errors);
 }
 
+static bool removed(void *ctx)
+{
+	return atomic_load(&((struct requests *)ctx)->removals);
+}
+
 static bool requested_again(void *ctx)
 {
 	return atomic_load(&((struct requests *)ctx)->calls) > 1;
 }
 
-static void requests_and_errors_are_events(struct run *run)
+static void requests_are_events(struct run *run)
 {
 	struct requests requests = {.rising = true};
 
@@ -126,20 +137,94 @@ static void requests_and_errors_are_events(struct run *run)
 	expect_rc(run, atomic_load(&requests.last), 1, "the second count");
 	expect(run, atomic_load(&requests.rising), "the counts do not rise");
 	expect_rc(run, atomic_load(&requests.errors), 0, "errors");
-	control_set(run, "trigger", "error");
-	step(run, "waiting for the error");
-	wait_until(failed, &requests);
-	expect_rc(run, atomic_load(&requests.errors), 1, "errors");
-	expect_rc(run, atomic_load(&requests.calls), 2, "requests");
 	vfio_device_close(run->vdev);
 	vfio_device_set_events(run->vdev, NULL, NULL);
 }
 
+static void errors_are_events(struct run *run)
+{
+	struct requests requests = {.rising = true};
+
+	vfio_device_set_events(run->vdev, &events, &requests);
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	control_set(run, "trigger", "error");
+	step(run, "waiting for the error");
+	wait_until(failed, &requests);
+	expect_rc(run, atomic_load(&requests.errors), 1, "errors");
+	expect_rc(run, atomic_load(&requests.calls), 0, "requests");
+	vfio_device_close(run->vdev);
+	vfio_device_set_events(run->vdev, NULL, NULL);
+}
+
+/* A device that was pulled out: ones are all that is left of it, and nothing hangs. */
+static void a_removed_device_reads_ones(struct run *run)
+{
+	struct requests requests = {.rising = true};
+	uint32_t value = 0;
+
+	vfio_device_set_events(run->vdev, &events, &requests);
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	expect_rc(run, attach(run, run->space), 0, "attach");
+	expect_rc(run, run->target->driver->start(run), 0, "start");
+	control_set(run, "trigger", "remove");
+	step(run, "waiting for the word that it is gone");
+	wait_until(removed, &requests);
+	expect_rc(run, atomic_load(&requests.removals), 1, "how often it was told");
+	expect_rc(run, config_read(run, 0, 4), (long)UINT32_MAX, "config space");
+	expect_rc(run, region_read(run, run->target->bar, run->target->bar_at, &value, 4), 4,
+		  "a read of a register");
+	expect_rc(run, value, (long)UINT32_MAX, "a register");
+	expect_rc(run, region_write(run, run->target->bar, run->target->bar_at, &value, 4), 4,
+		  "a write of a register");
+	expect_rc(run, vfio_device_detach(run->vdev), 0, "detach");
+	vfio_device_close(run->vdev);
+	vfio_device_set_events(run->vdev, NULL, NULL);
+}
+
+static void *unregister_thread(void *vdev)
+{
+	vfio_unregister_device(vdev);
+	return NULL;
+}
+
+static bool asked_thrice(void *ctx)
+{
+	return atomic_load(&((struct requests *)ctx)->calls) >= 3;
+}
+
+/* Who unregisters a device in use asks its user to let go, again and again. */
+static void unregister_asks_with_a_rising_count(struct run *run)
+{
+	struct requests requests = {.rising = true};
+	pthread_t thread;
+
+	vfio_device_set_events(run->vdev, &events, &requests);
+	expect_rc(run, device_open(run, run->vdev), 0, "open");
+	run->vdev->request_interval_ms = 20;
+	pthread_create(&thread, NULL, unregister_thread, run->vdev);
+	step(run, "waiting for the third request");
+	wait_until(asked_thrice, &requests);
+	expect(run, atomic_load(&requests.rising), "the counts do not rise");
+	config_read(run, 0, 4);
+	step(run, "closing, which ends the unregister");
+	vfio_device_close(run->vdev);
+	pthread_join(thread, NULL);
+	vfio_device_free(run->vdev);
+	run->vdev = NULL;
+}
+
 const struct contract_test request_tests[] = {
-	{"request.requests_and_errors_are_events",
-	 "vfio_device.events, vfio_device.events_ctx, vfio_device_events.request, "
-	 "vfio_device_events.error",
-	 HAS_REQ | HAS_FAULTS, CLOSED, requests_and_errors_are_events},
+	{"request.requests_are_events",
+	 "vfio_device.events, vfio_device.events_ctx, vfio_device_events.request",
+	 HAS_REQ | HAS_FAULTS, CLOSED, requests_are_events},
+	{"request.errors_are_events", "vfio_device.events, vfio_device_events.error",
+	 HAS_ERR | HAS_FAULTS, CLOSED, errors_are_events},
+	{"request.unregister_asks_with_a_rising_count",
+	 "vfio_device_ops.request, vfio_device.request_interval_ms, vfio_device_events.request",
+	 HAS_REQUEST_OP, CLOSED, unregister_asks_with_a_rising_count},
+	{"request.a_removed_device_reads_ones",
+	 "vfio_device_ops.read, vfio_device.events, vfio_device_events.gone",
+	 HAS_GONE | HAS_DMA | HAS_FAULTS, CLOSED, a_removed_device_reads_ones},
 	{"request.the_host_has_it_back",
 	 "vfio_device_ops.request, vfio_device.events, vfio_device.events_ctx, "
 	 "vfio_device_events.request",

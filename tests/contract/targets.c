@@ -23,8 +23,9 @@
 /* ---- real devices behind vfio-pci ------------------------------------------------------------- */
 
 #define VFIO_PCI                                                                                   \
-	(HAS_PHYSICAL | HAS_NODE | HAS_RESET | HAS_BAR | HAS_DECODE | HAS_REQ | HAS_TAKE_AWAY |    \
-	 HAS_MSIX | HAS_MSIX_TABLE | HAS_IOEVENTFD | HAS_HOT_RESET | HAS_LOW_POWER)
+	(HAS_PHYSICAL | HAS_NODE | HAS_RESET | HAS_BAR | HAS_DECODE | HAS_REQ | HAS_ERR |          \
+	 HAS_TAKE_AWAY | HAS_MSIX | HAS_MSIX_TABLE | HAS_IOEVENTFD | HAS_HOT_RESET |               \
+	 HAS_LOW_POWER)
 
 /* Of them all. */
 #define VFIO_PCI_ABSENCES                                                                          \
@@ -34,6 +35,7 @@
 		ABSENT(HAS_PASID, "QEMU's devices have no PASID capability"),                      \
 		ABSENT(HAS_DRIVER | HAS_DMA,                                                       \
 		       "the suite has no driver for this device; guests in the lab have"),         \
+		ABSENT(HAS_GONE | HAS_REQUEST_OP, "a kernel device is asked for by the host"),     \
 		ABSENT(HAS_TOKEN, "no VF whose PF vfio-pci holds: lab case provider has one"),     \
 		ABSENT(HAS_FAULTS | HAS_PINS, "a real driver has no faults to inject"),            \
 		ABSENT(HAS_KVM_SEEN, "vfio-pci does not tell whether it holds a KVM"),             \
@@ -117,7 +119,8 @@ static const struct absence mtty_absences[] = {
 	ABSENT(HAS_BAR | HAS_DECODE, "mtty does not check accesses to its BARs, nor PCI_COMMAND"),
 	ABSENT(HAS_MMAP, "mtty's BARs are ports"),
 	ABSENT(HAS_MSIX | HAS_MSIX_TABLE, "mtty has one MSI"),
-	ABSENT(HAS_REQ | HAS_TAKE_AWAY, "mtty has no request callback"),
+	ABSENT(HAS_REQ | HAS_ERR | HAS_TAKE_AWAY, "mtty has no request callback"),
+	ABSENT(HAS_GONE | HAS_REQUEST_OP, "a kernel device is asked for by the host"),
 	ABSENT(HAS_MIG_ERROR, "mtty stays in RESUMING when it does not take a stream"),
 	ABSENT(HAS_FAULTS | HAS_PINS, "mtty has no faults to inject"),
 	ABSENT(HAS_LOW_POWER | HAS_IOEVENTFD | HAS_HOT_RESET | HAS_TOKEN,
@@ -158,12 +161,14 @@ static const struct target mtty = {
 	 HAS_REQ | HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_MIG_ERROR | HAS_LOG |              \
 	 HAS_IOEVENTFD | HAS_DRIVER | HAS_DMA)
 #define REFERENCE_KERNEL                                                                           \
-	(REFERENCE | HAS_NODE | HAS_TOKEN | HAS_FAULTS | HAS_KVM_SEEN | HAS_TAKE_AWAY)
+	(REFERENCE | HAS_NODE | HAS_TOKEN | HAS_FAULTS | HAS_KVM_SEEN | HAS_TAKE_AWAY | HAS_ERR)
 
 #define REFERENCE_ABSENCES                                                                         \
 	ABSENT(HAS_MSI, "the reference device has MSI-X only"),                                    \
-		ABSENT(HAS_LOW_POWER, "it has no power to save"),                                  \
 		ABSENT(HAS_HOT_RESET, "it is on no bus")
+#define REFERENCE_KERNEL_ABSENCES                                                                  \
+	REFERENCE_ABSENCES, ABSENT(HAS_LOW_POWER, "the kernel test device has no power to save"),  \
+		ABSENT(HAS_GONE | HAS_REQUEST_OP, "a kernel device is asked for by the host")
 
 #define REFERENCE_DIFFERENCES                                                                      \
 	{"regions.config_ends/beyond", -EINVAL, "all regions of the reference device end alike"},  \
@@ -173,13 +178,13 @@ static const struct target mtty = {
 	}
 
 static const struct absence emulated_absences[] = {
-	REFERENCE_ABSENCES,
+	REFERENCE_KERNEL_ABSENCES,
 	ABSENT(HAS_PHYSICAL, "it is registered without an IOMMU, as mdevs are"),
 	END_OF_ABSENCES,
 };
 
 static const struct absence physical_absences[] = {
-	REFERENCE_ABSENCES,
+	REFERENCE_KERNEL_ABSENCES,
 	ABSENT(HAS_PINS, "an IOMMU translates: the device pins nothing"),
 	END_OF_ABSENCES,
 };
@@ -200,6 +205,7 @@ static const struct target kernel_emulated = {
 	.bar_at = REFERENCE_ID,
 	.map_bar = REFERENCE_BAR_MEMORY,
 	.driver = &reference_driver,
+	.control_set = kernel_control_set,
 	.absences = emulated_absences,
 	.differences = kernel_reference_differences,
 };
@@ -213,9 +219,43 @@ static const struct target kernel_physical = {
 	.bar_at = REFERENCE_ID,
 	.map_bar = REFERENCE_BAR_MEMORY,
 	.driver = &reference_driver,
+	.control_set = kernel_control_set,
 	.absences = physical_absences,
 	.differences = kernel_reference_differences,
 };
 
+/* ---- the reference device in this process ------------------------------------------------------ */
+
+static const struct absence soft_absences[] = {
+	REFERENCE_ABSENCES,
+	ABSENT(HAS_PHYSICAL, "software translates"),
+	ABSENT(HAS_NODE | HAS_TAKE_AWAY, "it is no device of the host"),
+	ABSENT(HAS_TOKEN, "it is no VF"),
+	ABSENT(HAS_KVM_SEEN, "it has no use for a KVM"),
+	ABSENT(HAS_PINS, "it pins memory for single accesses only"),
+	ABSENT(HAS_ERR, "it has no errors that it could not tell otherwise"),
+	END_OF_ABSENCES,
+};
+
+static const struct difference soft_differences[] = {
+	REFERENCE_DIFFERENCES,
+	{"features.what_is_declared_absent_is_absent/err", 1,
+	 "it has the ERR interrupt of PCI Express, and no reason to raise it"},
+	END,
+};
+
+static const struct target soft = {
+	.name = "soft",
+	.what = "soft:reference, the reference device in this process",
+	.has = REFERENCE | HAS_FAULTS | HAS_LOW_POWER | HAS_GONE | HAS_REQUEST_OP,
+	.bar = REFERENCE_BAR_REGISTERS,
+	.bar_at = REFERENCE_ID,
+	.map_bar = REFERENCE_BAR_MEMORY,
+	.driver = &reference_driver,
+	.control_set = soft_control_set,
+	.absences = soft_absences,
+	.differences = soft_differences,
+};
+
 const struct target *const targets[] = {&nvme, &igb, &mtty, &kernel_emulated, &kernel_physical,
-					NULL};
+					&soft, NULL};
