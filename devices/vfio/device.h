@@ -88,6 +88,19 @@ int vfio_info_add_chain(struct vfio_info_cap *caps, const void *info, size_t siz
 void vfio_info_cap_free(struct vfio_info_cap *caps);
 
 /*
+ * A write to a region that an eventfd stands for (a doorbell): one of @size bytes at @offset, with
+ * exactly the value @datamatch if @match. The descriptor is the provider's, and good until the device
+ * is reset or closed.
+ */
+struct vfio_region_ioeventfd {
+	uint64_t offset; /* in the region */
+	uint32_t size;   /* 1, 2, 4, 8; 0: any */
+	int fd;
+	bool match;
+	uint64_t datamatch;
+};
+
+/*
  * Upward: what a provider tells the owner of the device. Set before open, delivered on the event
  * loop, never after close has returned. Every entry may be NULL.
  */
@@ -98,7 +111,10 @@ struct vfio_device_events {
 	void (*error)(void *ctx);
 	/* The device stopped answering for good (all ones, dead server). */
 	void (*gone)(void *ctx);
-	/* DMA by message, of vfio-user servers: as ioas_read / ioas_write. */
+	/*
+	 * DMA by message, of vfio-user servers: as ioas_read / ioas_write, on any thread that calls the
+	 * device. NULL: in the space that the device is attached to. It may call no device.
+	 */
 	int (*dma_read)(void *ctx, uint64_t iova, void *buffer, size_t length);
 	int (*dma_write)(void *ctx, uint64_t iova, const void *buffer, size_t length);
 };
@@ -148,6 +164,14 @@ struct vfio_device_ops {
 	 */
 	int (*get_region_info_caps)(struct vfio_device *vdev, struct vfio_region_info *info,
 				    struct vfio_info_cap *caps);
+
+	/*
+	 * The writes of region @index that may be signalled in place of being done by write. @count in:
+	 * room of @list, out: number, which may be more. NULL: none. No kernel device has it; what a
+	 * vfio-user server offers by DEVICE_GET_REGION_IO_FDS.
+	 */
+	int (*get_region_ioeventfds)(struct vfio_device *vdev, uint32_t index,
+				     struct vfio_region_ioeventfd *list, uint32_t *count);
 
 	/*
 	 * Put [@offset, @offset + @length) of the device's regions at the reserved address @where
@@ -400,6 +424,13 @@ int vfio_device_mmap(struct vfio_device *vdev, void *where, size_t length, int p
 /* See ops->region_fd; -EINVAL not open, -ENODEV no such op. */
 int vfio_device_region_fd(struct vfio_device *vdev, uint32_t index, bool device, int *fd,
 			  uint64_t *offset);
+
+/*
+ * Doorbells of region @index: see the op. -EINVAL not open, or no such region. 0 with *@count 0 where
+ * there are none.
+ */
+int vfio_device_region_ioeventfds(struct vfio_device *vdev, uint32_t index,
+				  struct vfio_region_ioeventfd *list, uint32_t *count);
 
 /*
  * The data of a migration session, by the descriptor that SET_STATE gave: read, write, and

@@ -7,9 +7,11 @@
 
 #include "devices/vfio/providers/kernel/provider.h"
 #include "devices/vfio/providers/soft/provider.h"
+#include "devices/vfio/providers/user/provider.h"
 
 const struct vfio_provider *const vfio_providers[] = {
 	&vfio_soft_provider,
+	&vfio_user_provider,
 	&vfio_kernel_provider,
 	NULL,
 };

@@ -124,3 +124,15 @@ free_caps:
 	vfio_info_cap_free(&caps);
 	return rc;
 }
+
+int vfio_device_region_ioeventfds(struct vfio_device *vdev, uint32_t index,
+				  struct vfio_region_ioeventfd *list, uint32_t *count)
+{
+	if (!atomic_load_explicit(&vdev->access_granted, memory_order_acquire))
+		return -EINVAL;
+	if (!vdev->ops->get_region_ioeventfds) {
+		*count = 0;
+		return 0;
+	}
+	return vdev->ops->get_region_ioeventfds(vdev, index, list, count);
+}

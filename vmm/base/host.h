@@ -133,7 +133,7 @@ int host_open_tap(const char *name, unsigned header_size);
 /* What frames from the tap may leave undone: TUN_F_* of linux/if_tun.h. -EINVAL: not all of it. */
 int host_tap_offload(int fd, unsigned flags);
 
-/* ---- listening ------------------------------------------------------------------------------- */
+/* ---- sockets, and what comes over them -------------------------------------------------------- */
 
 struct host_listener {
 	int fd; /* non-blocking */
@@ -158,6 +158,13 @@ void host_listener_close(struct host_listener *listener);
 int host_check_eventfd(int fd);
 /* Can nobody cut the file behind @fd any more? Sealed so, if it was not and may be. */
 bool host_size_is_sealed(int fd);
+
+/*
+ * Connect to the UNIX stream socket at @path; the descriptor blocks. Never waits: -EAGAIN when nobody
+ * takes the connections that are there already. -ENAMETOOLONG above 107 bytes, -ENOENT, -EACCES,
+ * -ECONNREFUSED nobody listens, -EPROTOTYPE another type of socket.
+ */
+int host_connect_unix(const char *path);
 
 /* ---- memory and limits ----------------------------------------------------------------------- */
 

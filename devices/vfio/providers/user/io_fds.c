@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DEVICE_GET_REGION_IO_FDS: writes of a region that the server takes by eventfd. They save an exit to
+ * user space each, and no more: whatever is wrong with them, the writes go by message.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <linux/kvm.h>
+
+#include "devices/vfio/providers/user/user.h"
+#include "vmm/base/log.h"
+
+#define MAX_IOEVENTFDS 1024
+#define KNOWN_FLAGS    (KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO)
+
+static int ask(struct user_device *ud, uint32_t index, uint32_t argsz,
+	       struct vfio_user_message *reply, struct vfio_user_packet **packet)
+{
+	struct vfio_user_message command = {
+		.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+		.io_fds = {.argsz = argsz, .index = index},
+	};
+
+	return user_call(ud, &command, NULL, 0, reply, packet);
+}
+
+/* An ioeventfd that KVM can do. Shadows and ioregionfds are not. */
+static bool usable(const struct vfio_user_sub_region *sub, const struct user_region *region)
+{
+	const uint64_t size = region->info.size;
+
+	return sub->type == VFIO_USER_IO_FD_TYPE_IOEVENTFD && !(sub->flags & ~KNOWN_FLAGS) &&
+	       sub->offset < size && sub->size <= size - sub->offset &&
+	       (sub->size == 0 || sub->size == 1 || sub->size == 2 || sub->size == 4 ||
+		sub->size == 8) &&
+	       !(sub->size == 0 && sub->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
+}
+
+static int take(const struct vfio_user_message *reply, const struct vfio_user_packet *packet,
+		struct user_region *region)
+{
+	struct vfio_user_sub_region sub;
+
+	region->ioeventfds = calloc(reply->io_fds.count + 1, sizeof(*region->ioeventfds));
+	if (!region->ioeventfds)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < reply->io_fds.count; i++) {
+		struct vfio_region_ioeventfd *entry = &region->ioeventfds[region->ioeventfd_count];
+
+		vfio_user_sub_region_at(reply, i, &sub);
+		if (!usable(&sub, region))
+			continue;
+		/* One descriptor may stand for several: each entry has one of its own. */
+		*entry = (struct vfio_region_ioeventfd){
+			.offset = sub.offset,
+			.size = (uint32_t)sub.size,
+			.fd = dup(packet->fds[sub.fd_index]),
+			.match = sub.flags & KVM_IOEVENTFD_FLAG_DATAMATCH,
+			.datamatch = sub.datamatch,
+		};
+		if (entry->fd < 0)
+			return -errno;
+		region->ioeventfd_count++;
+	}
+	return 0;
+}
+
+int user_io_fds_get(struct user_device *ud, uint32_t index, struct user_region *region)
+{
+	uint32_t argsz = sizeof(struct vfio_user_region_io_fds);
+	struct vfio_user_packet *packet;
+	struct vfio_user_message reply;
+	int rc;
+
+	rc = ask(ud, index, argsz, &reply, &packet);
+	if (!rc && !reply.error && reply.io_fds.argsz > argsz) {
+		argsz = reply.io_fds.argsz;
+		vfio_user_packet_free(packet);
+		packet = NULL;
+		if (reply.io_fds.count > MAX_IOEVENTFDS ||
+		    argsz > sizeof(reply.io_fds) +
+				    MAX_IOEVENTFDS * sizeof(struct vfio_user_sub_region)) {
+			log_debug("vfio %s: region %u has more I/O descriptors than any device",
+				  ud->vdev.dev, index);
+			return 0;
+		}
+		rc = ask(ud, index, argsz, &reply, &packet);
+	}
+	if (!rc && !reply.error && reply.io_fds.argsz <= argsz)
+		rc = take(&reply, packet, region);
+	vfio_user_packet_free(packet);
+	return rc;
+}
+
+int user_region_ioeventfds(struct vfio_device *vdev, uint32_t index,
+			   struct vfio_region_ioeventfd *list, uint32_t *count)
+{
+	struct user_device *ud = user_device(vdev);
+	const struct user_region *region;
+	const uint32_t room = *count;
+
+	*count = 0;
+	if (index >= ud->info.num_regions)
+		return -EINVAL;
+	if (!user_connected(ud))
+		return 0;
+	pthread_mutex_lock(&ud->lock);
+	region = &ud->regions[index];
+	*count = region->ioeventfd_count;
+	for (uint32_t i = 0; i < *count && i < room; i++)
+		list[i] = region->ioeventfds[i];
+	pthread_mutex_unlock(&ud->lock);
+	return 0;
+}

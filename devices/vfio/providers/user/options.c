@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "devices/vfio/providers/user/options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "devices/vfio/provider.h"
+#include "vmm/base/log.h"
+
+#define PREFIX            "user:"
+#define DEFAULT_TIMEOUT_S 10
+#define MAX_TIMEOUT_S     3600
+
+static int refuse(const struct vfio_config *config, const char *key, const char *allowed)
+{
+	log_error("vfio %s: %s takes %s", config->name, key, allowed);
+	return -EINVAL;
+}
+
+static bool take_switch(const char *value, bool *out)
+{
+	if (value == NULL || strcmp(value, "on") == 0)
+		*out = true;
+	else if (strcmp(value, "off") == 0)
+		*out = false;
+	else
+		return false;
+	return true;
+}
+
+static bool take_seconds(const char *value, unsigned *out_ms)
+{
+	unsigned long seconds;
+	char *end;
+
+	if (value == NULL || *value < '0' || *value > '9')
+		return false;
+	seconds = strtoul(value, &end, 10);
+	if (*end != '\0' || seconds == 0 || seconds > MAX_TIMEOUT_S)
+		return false;
+	*out_ms = (unsigned)seconds * 1000;
+	return true;
+}
+
+static bool take_commands(const char *value, enum user_commands *out)
+{
+	static const char *const words[] = {
+		[USER_COMMANDS_AUTO] = "auto",
+		[USER_COMMANDS_BASIC] = "basic",
+		[USER_COMMANDS_ALL] = "all",
+	};
+
+	for (unsigned i = 0; value && i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(value, words[i]) == 0) {
+			*out = (enum user_commands)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int take_key(const struct vfio_config *config, const struct vfio_key *key,
+		    struct user_options *out)
+{
+	if (strcmp(key->name, "timeout") == 0)
+		return take_seconds(key->value, &out->timeout_ms)
+			       ? 0
+			       : refuse(config, "timeout", "seconds from 1 to 3600");
+	if (strcmp(key->name, "reconnect") == 0)
+		return take_switch(key->value, &out->reconnect)
+			       ? 0
+			       : refuse(config, "reconnect", "on or off");
+	if (strcmp(key->name, "posted-writes") == 0)
+		return take_switch(key->value, &out->posted)
+			       ? 0
+			       : refuse(config, "posted-writes", "on or off");
+	if (strcmp(key->name, "commands") == 0)
+		return take_commands(key->value, &out->commands)
+			       ? 0
+			       : refuse(config, "commands", "auto, basic or all");
+	log_error("vfio %s: unknown key \"%s\"; a device behind a socket has timeout, reconnect, "
+		  "posted-writes and commands",
+		  config->name, key->name);
+	return -EINVAL;
+}
+
+int user_options_parse(const struct vfio_config *config, struct user_options *out)
+{
+	int rc = 0;
+
+	*out = (struct user_options){
+		.path = config->name + strlen(PREFIX),
+		.timeout_ms = DEFAULT_TIMEOUT_S * 1000,
+	};
+	if (*out->path == '\0' ||
+	    strlen(out->path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
+		log_error("vfio %s: after \"" PREFIX
+			  "\" comes the path of a server's socket, up to "
+			  "%zu bytes",
+			  config->name, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < config->key_count && !rc; i++)
+		rc = take_key(config, &config->keys[i], out);
+	return rc;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Another server for the same device (reconnect=on). Only at a reset: the state of the device went with
+ * its server, and a reset is when the guest expects none. Regions are not offered for mapping then,
+ * since a mapping would go on to show the memory of the server that is gone.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/vfio/providers/user/user.h"
+#include "vmm/base/log.h"
+
+static bool same_info(const struct user_device *ud, const struct vfio_user_device_info *info)
+{
+	return info->flags == ud->info.flags && info->num_regions == ud->info.num_regions &&
+	       info->num_irqs == ud->info.num_irqs;
+}
+
+static bool same_region(const struct user_region *a, const struct user_region *b)
+{
+	return a->info.flags == b->info.flags && a->info.size == b->info.size;
+}
+
+static bool same_irq(const struct vfio_irq_info *a, const struct vfio_irq_info *b)
+{
+	return a->flags == b->flags && a->count == b->count;
+}
+
+/* Everything that the guest was told must still be true. */
+static int check_same(struct user_device *ud, const struct user_region *regions,
+		      const struct vfio_irq_info *irqs)
+{
+	const char *what = NULL;
+
+	for (uint32_t i = 0; i < ud->info.num_regions && !what; i++)
+		what = same_region(&ud->regions[i], &regions[i]) ? NULL : "regions";
+	for (uint32_t i = 0; i < ud->info.num_irqs && !what; i++)
+		what = same_irq(&ud->irqs[i], &irqs[i]) ? NULL : "interrupts";
+	if (!what)
+		return 0;
+	log_error("vfio %s: the server that listens now has a device with other %s; start one with "
+		  "the same device",
+		  ud->vdev.dev, what);
+	return -ENODEV;
+}
+
+/* The new server's ioeventfds take the place of the old one's. */
+static void take_ioeventfds(struct user_device *ud, struct user_region *regions)
+{
+	pthread_mutex_lock(&ud->lock);
+	for (uint32_t i = 0; i < ud->info.num_regions; i++) {
+		struct vfio_region_ioeventfd *list = ud->regions[i].ioeventfds;
+		const uint32_t count = ud->regions[i].ioeventfd_count;
+
+		ud->regions[i].ioeventfds = regions[i].ioeventfds;
+		ud->regions[i].ioeventfd_count = regions[i].ioeventfd_count;
+		regions[i].ioeventfds = list;
+		regions[i].ioeventfd_count = count;
+	}
+	pthread_mutex_unlock(&ud->lock);
+}
+
+static int look(struct user_device *ud)
+{
+	struct vfio_user_device_info info;
+	struct user_region *regions = NULL;
+	struct vfio_irq_info *irqs = NULL;
+	int rc;
+
+	rc = user_device_info(ud, &info);
+	if (!rc && !same_info(ud, &info)) {
+		log_error("vfio %s: the server that listens now has another device; start one with "
+			  "the same",
+			  ud->vdev.dev);
+		rc = -ENODEV;
+	}
+	if (!rc)
+		rc = user_regions_get(ud, &regions);
+	if (!rc)
+		rc = user_irqs_get(ud, &irqs);
+	if (!rc)
+		rc = check_same(ud, regions, irqs);
+	if (!rc)
+		take_ioeventfds(ud, regions);
+	user_regions_free(regions, ud->info.num_regions);
+	free(irqs);
+	return rc;
+}
+
+int user_reconnect(struct user_device *ud)
+{
+	int rc;
+
+	pthread_mutex_lock(&ud->reconnect_lock);
+	if (user_connected(ud)) {
+		pthread_mutex_unlock(&ud->reconnect_lock);
+		return 0;
+	}
+	user_disconnect(ud); /* what is left of the last one */
+	user_dma_forget(ud);
+	rc = user_connect(ud);
+	if (rc)
+		goto unlock;
+	rc = look(ud);
+	if (!rc)
+		rc = user_dma_remap(ud);
+	if (!rc)
+		rc = user_events_rearm(ud);
+	if (!rc && !user_connected(ud))
+		rc = -ENODEV;
+	if (rc) {
+		user_disconnect(ud);
+		user_dma_forget(ud);
+	} else {
+		user_migration_reset(ud);
+		user_log_free(ud);
+		log_warn("vfio %s: another server has the device", ud->vdev.dev);
+	}
+unlock:
+	pthread_mutex_unlock(&ud->reconnect_lock);
+	return rc;
+}
