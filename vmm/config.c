@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arch/arch.h"
+#include "devices/vfio/provider.h"
 #include "vmm/base/log.h"
 
 #define DEFAULT_MEMORY           (512ull << 20)

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "devices/vfio/provider.h"
+#include "devices/vfio/config.h"
 
 struct vm_disk {
 	char *path;

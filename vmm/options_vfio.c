@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vfio/provider.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 #include "vmm/config.h"

@@ -16,12 +16,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "devices/vfio/config.h"
 #include "devices/vfio/device.h"
 #include "devices/vfio/front/bar_layout.h"
 #include "devices/vfio/front/config_plan.h"
 #include "devices/vfio/front/function.h"
 #include "devices/vfio/front/vector_plan.h"
-#include "devices/vfio/provider.h"
 #include "vmm/pci/function.h"
 
 struct loop_source;
