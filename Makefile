@@ -34,7 +34,7 @@ UNIT_BIN := $(UNIT:%.c=$(BUILD)/%)
 # What several unit tests share (fakes): linked into those that use it.
 FAKE := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c))))
 
-.PHONY: all static man setup run test test-full unit contract unit-threads lint format bench clean help lab-shell
+.PHONY: all static man setup run test test-full unit contract unit-threads fuzz fuzzers fuzz-short lint format bench clean help lab-shell
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/sluice
@@ -126,12 +126,31 @@ TSAN_BIN = $(patsubst %,$(BUILD)/tests/unit/%_test,bus dma front_threads log loo
 unit-threads: $(TSAN_BIN)
 	$(Q)tests/unit/run $(TSAN_BIN)
 
+# Fuzzers, built by clang with the sanitizers and line coverage; `make fuzz SECONDS=600` runs each so long.
+FUZZ_SAN = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+	   -fprofile-instr-generate -fcoverage-mapping
+FUZZ_MAKE = $(MAKE) --no-print-directory fuzzers BUILD=build/fuzz CC=clang OPT='-O1 -g' SAN='$(FUZZ_SAN)'
+FUZZ_BIN = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/*_fuzz.c)))
+SECONDS ?= 600
+$(BUILD)/tests/fuzz/%_fuzz: $(BUILD)/tests/fuzz/%_fuzz.o $(BUILD)/libfake.a $(BUILD)/libsluice.a
+	@echo "  LD      $@"
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -Wl,--no-gc-sections -o $@ $^ $(LIBS)
+.PRECIOUS: $(BUILD)/tests/fuzz/%.o
+fuzzers: $(FUZZ_BIN)
+fuzz: setup
+	$(Q)$(FUZZ_MAKE) -j$(JOBS)
+	$(Q)BUILD=build/fuzz tests/fuzz/run --long $(SECONDS) $(patsubst %,build/fuzz/%,$(FUZZ_BIN:$(BUILD)/%=%))
+fuzz-short:
+	$(Q)$(FUZZ_MAKE) -j$(JOBS)
+	$(Q)BUILD=build/fuzz tests/fuzz/run $(patsubst %,build/fuzz/%,$(FUZZ_BIN:$(BUILD)/%=%))
+
 # Each part is one line here; tests/suite adds up what they counted.
 SUITE = 'lint=$(MAKE) --no-print-directory lint' \
 	'docs=tests/docs' \
 	'unit=$(MAKE) -j$(JOBS) --no-print-directory unit BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
 	'threads=$(MAKE) -j$(JOBS) --no-print-directory unit-threads BUILD=$(BUILD)/tsan OPT="-O1 -g" SAN=-fsanitize=thread' \
 	'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
+	'fuzz=$(MAKE) -j$(JOBS) --no-print-directory fuzz-short' \
 	'arm64-compile=$(MAKE) -j$(JOBS) --no-print-directory arm64-compile' \
 	'guest=tests/guest/run $(BUILD)/sluice' \
 	'play=tests/lab/play-test' \
@@ -176,6 +195,7 @@ help:
 	@echo 'make test-full  the same with the long parts'
 	@echo 'make unit       unit tests only'
 	@echo 'make contract   the conformance suite over the providers that need no kernel device'
+	@echo 'make fuzz       fuzz what takes input from guests and peers, SECONDS=600 each'
 	@echo 'make man        the manual page, build/sluice.1'
 	@echo 'make lab-shell  a shell in the lab host'
 	@echo 'make bench      measure, side by side with QEMU and a floor program'
@@ -185,4 +205,4 @@ help:
 	@echo
 	@echo 'BUILD=DIR CC=clang SAN=-fsanitize=address OPT=-O0 V=1 change how it is built.'
 
--include $(OBJ:.o=.d) $(CONTRACT:.o=.d) $(BUILD)/vmm/main.d $(UNIT_BIN:=.d) $(FAKE:.o=.d)
+-include $(OBJ:.o=.d) $(CONTRACT:.o=.d) $(BUILD)/vmm/main.d $(UNIT_BIN:=.d) $(FAKE:.o=.d) $(FUZZ_BIN:=.d)

@@ -82,24 +82,34 @@ static int served_region(struct vfio_device *vdev, struct vfio_region_info *info
 			 struct vfio_info_cap *caps)
 {
 	static const uint64_t sizes[VFIO_PCI_NUM_REGIONS] = {
-		[0] = PAGE, [2] = SERVED_MEMORY, [VFIO_PCI_CONFIG_REGION_INDEX] = 256};
-	struct {
-		struct vfio_region_info_cap_sparse_mmap head;
-		struct vfio_region_sparse_mmap_area area;
-	} sparse = {.head = {.header = {.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1},
-			     .nr_areas = 1},
-		    .area = {PAGE, SERVED_MEMORY - PAGE}};
+		[0] = PAGE, [2] = SERVED_MEMORY, [4] = PAGE, [VFIO_PCI_CONFIG_REGION_INDEX] = 256};
+	const struct vfio_region_info_cap_type type = {
+		.header = {.id = VFIO_REGION_INFO_CAP_TYPE, .version = 1}, .type = 7};
+	uint64_t room[4];
+	struct vfio_region_info_cap_sparse_mmap *sparse = (void *)room;
 
+	int rc;
+
+	_Static_assert(sizeof(room) == sizeof(*sparse) + sizeof(sparse->areas[0]), "one area");
 	(void)vdev;
 	if (info->index >= VFIO_PCI_NUM_REGIONS)
 		return -EINVAL;
 	info->offset = (uint64_t)info->index << 40;
+	if (info->index == VFIO_PCI_VGA_REGION_INDEX)
+		return -EINVAL; /* as vfio-pci of a device without VGA */
 	info->size = sizes[info->index];
 	info->flags = info->size ? VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE : 0;
+	if (info->index == 4)
+		info->flags |= VFIO_REGION_INFO_FLAG_MMAP; /* for this process alone */
 	if (info->index != 2)
 		return 0;
 	info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
-	return vfio_info_add_capability(caps, &sparse.head.header, sizeof(sparse));
+	*sparse = (struct vfio_region_info_cap_sparse_mmap){
+		.header = {.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1}, .nr_areas = 1};
+	sparse->areas[0] =
+		(struct vfio_region_sparse_mmap_area){.offset = PAGE, .size = SERVED_MEMORY - PAGE};
+	rc = vfio_info_add_capability(caps, &sparse->header, sizeof(room));
+	return rc ? rc : vfio_info_add_capability(caps, &type.header, sizeof(type));
 }
 
 static int served_region_fd(struct vfio_device *vdev, uint32_t index, bool device, int *fd,
@@ -134,6 +144,9 @@ static ssize_t served_read(struct vfio_device *vdev, void *buffer, size_t count,
 		memcpy(buffer, bytes, count);
 		return (ssize_t)count;
 	}
+	/* Some registers cannot be read, others end early. */
+	if (offset >> 40 == 4)
+		return offset & 0x800 ? -EIO : 0;
 	memcpy(registers, &d->address, 8);
 	memset(registers + 8, 0, 4);
 	memcpy(registers + 12, &d->dma_result, 4);
@@ -170,6 +183,8 @@ static ssize_t served_write(struct vfio_device *vdev, const void *buffer, size_t
 		memcpy(bytes, buffer, count);
 		return (ssize_t)count;
 	}
+	if (offset >> 40 == 4)
+		return offset & 0x800 ? -EIO : 0;
 	if (offset == 0 && count == 8)
 		memcpy(&d->address, buffer, 8);
 	else if (offset == 8 && count == 4)
@@ -260,6 +275,8 @@ static int served_ioctl(struct vfio_device *vdev, unsigned command, void *arg)
 		}
 		return d->reset_rc;
 	case VFIO_DEVICE_IOEVENTFD:
+		if (io->data == 0xbad)
+			return -ENOSPC;
 		put(&d->ioeventfd, io->fd >= 0 ? dup(io->fd) : -1);
 		return 0;
 	default:

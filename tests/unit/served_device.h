@@ -5,6 +5,7 @@
  *   region 0  trapped registers: 0 u64 address, 8 u32 doorbell (copies 16 bytes from the address to 16
  *             bytes behind it, each plus one; the result is at 12), 16 u32 raises an MSI-X vector
  *   region 2  64 KiB of memory: the first page is trapped, the rest can be mapped
+ *   region 4  4 KiB that say they can be mapped, but not by others; cannot be read or end early
  *   region 7  256 bytes of configuration space
  *   INTx 1, MSI-X 32 that are allocated at once (NORESIZE), ERR, REQ
  *   migration with PRE_COPY: the stream is the memory; DMA logging; ioeventfd
