@@ -12,7 +12,7 @@ complain() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 # --- what the lab is made of ----------------------------------------------------------------------------------
 
 # Small static programs for the lab host: tests/lab/tools/*.c.
-labtools_key() { key_of "recipe 2" "headers $lab_headers" "$(cat "$lab_dir"/tools/*.c)"; }
+labtools_key() { key_of "recipe 3" "headers $lab_headers" "$(cat "$lab_dir"/tools/*.[ch] "$top_dir/devices/vfio/reference/registers.h")"; }
 
 make_labtools()
 {
@@ -20,7 +20,7 @@ make_labtools()
 
 	for source in "$lab_dir"/tools/*.c; do
 		run_logged "compiling $(basename "$source")" "$cache/log/labtools" \
-			gcc -std=gnu17 -O2 -Wall -Wextra -Werror -static -isystem "$lab_headers" \
+			gcc -std=gnu17 -O2 -Wall -Wextra -Werror -static -isystem "$lab_headers" -I "$top_dir" \
 			-o "$1/$(basename "$source" .c)" "$source" -ljansson
 	done
 }
@@ -54,8 +54,8 @@ lab_ready()
 	{ read -r lab_headers; read -r lab_qemu; read -r lab_initramfs; read -r lab_kernel; } <<<"$paths"
 	product labtools
 	lab_tools=$product
-	product labmodules
-	lab_modules=$product
+	lab_modules=${LAB_MODULES:-}
+	if [ -z "$lab_modules" ]; then product labmodules; lab_modules=$product; fi
 	# TCG's guests see the host's own time stamp counter. Told its rate they need not measure it, which goes wrong
 	# on a busy machine: one lab host ran ten times too fast.
 	lab_tsc_khz=$("$lab_tools/tsc-khz")
