@@ -239,8 +239,18 @@ Test(user, a_device_is_opened_and_its_regions_are_read_and_written)
 	server_stop(s);
 }
 
+static unsigned open_descriptors(void)
+{
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
 Test(user, a_closed_device_can_be_opened_again)
 {
+	unsigned open_files = 0;
 	struct user_server *s = server_start();
 	struct client *c = client_new(s, NULL);
 
@@ -248,6 +258,10 @@ Test(user, a_closed_device_can_be_opened_again)
 		cr_assert_eq(client_open(c), 0);
 		cr_assert_eq(s->connections, i);
 		vfio_device_close(c->vdev);
+		/* The server's side closes before ours is let go of. */
+		if (i == 1)
+			open_files = open_descriptors();
+		cr_assert_eq(open_descriptors(), open_files);
 	}
 	cr_assert_eq(lines(logged(c)), 0, "%s", logged(c));
 	client_free(c);

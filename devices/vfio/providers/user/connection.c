@@ -48,18 +48,15 @@ static int fail(struct user_device *ud, struct user_connection *connection, unsi
 	open = ud->open;
 	if (connection->source)
 		loop_set_events(ud->loop, connection->source, 0);
-	if (first && open && ud->failure_timer)
+	/* Without memory or descriptors for a timer the owner finds out by its next access. */
+	if (first && open && ud->loop &&
+	    (ud->failure_timer || !loop_add_timer(ud->loop, on_failure, ud, &ud->failure_timer)))
 		loop_timer_set(ud->loop, ud->failure_timer, 1);
 	pthread_mutex_unlock(&ud->lock);
 
 	if (first)
 		user_explain_failure(ud, command, error, why, open);
 	return ud->options.reconnect && open ? -EAGAIN : -ENODEV;
-}
-
-int user_watch_failures(struct user_device *ud)
-{
-	return loop_add_timer(ud->loop, on_failure, ud, &ud->failure_timer);
 }
 
 void user_ignore_failures(struct user_device *ud)

@@ -18,18 +18,10 @@
 static int user_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx, uint32_t *out_device_id)
 {
 	struct user_device *ud = user_device(vdev);
-	int rc;
+	const int rc = user_connect(ud);
 
-	if (ud->loop) {
-		rc = user_watch_failures(ud);
-		if (rc)
-			return rc;
-	}
-	rc = user_connect(ud);
-	if (rc) {
-		user_ignore_failures(ud);
+	if (rc)
 		return rc;
-	}
 	ud->ictx = ictx;
 	vdev->iommufd_kind = VFIO_IOMMUFD_EMULATED;
 	*out_device_id = 1; /* nobody else names it */

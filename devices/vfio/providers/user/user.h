@@ -145,8 +145,7 @@ int user_lied(struct user_device *ud, unsigned command, const char *why);
 /* @errno_ of the server (positive) as -errno. */
 int user_errno(uint32_t errno_);
 
-/* The timer that takes the news of a failure to the loop. */
-int user_watch_failures(struct user_device *ud);
+/* No news of a failure reaches the owner any more. */
 void user_ignore_failures(struct user_device *ud);
 
 /* ---- provider.c -------------------------------------------------------------------------------- */
