@@ -169,7 +169,7 @@ test-full: setup
 
 JOBS ?= $(shell nproc)
 
-# Not a test: a figure that misses its target is shown, and nothing fails. PARTS='native exits attach'
+# Not a test: a figure that misses its target is shown, and nothing fails. PARTS='native user exits attach'
 bench: setup
 	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
 	$(Q)BUILD=$(BUILD) tests/bench/run $(PARTS)
