@@ -76,6 +76,7 @@ bool wait_interrupts(unsigned n, uint32_t count);
 
 /* reference.c: drive the reference device, and say what is wrong. */
 bool reference(void);
+bool reference_removed(void);
 
 /* Ends the guest when it returns: the value is the exit status. */
 uint8_t guest_main(char *command);

@@ -287,6 +287,8 @@ uint8_t guest_main(char *command)
 			return BAD;
 		sleep_forever();
 	}
+	if (word(&command, "reference-removed"))
+		return reference_removed() ? GOOD : BAD;
 	if (word(&command, "reference"))
 		return reference() ? GOOD : BAD;
 	if (word(&command, "reboot"))

@@ -231,6 +231,22 @@ static bool capabilities(const struct device *d)
 	return true;
 }
 
+/* With remove-after=1: the doorbell takes the device away, and every register is ones from then on. */
+bool reference_removed(void)
+{
+	struct device d = {0};
+	const uint64_t until = tsc() + 20000000000;
+
+	if (!probe(&d))
+		return false;
+	write32(BAR0 + REFERENCE_DOORBELL, 1);
+	while (read32(BAR0 + REFERENCE_ID) != UINT32_MAX || read32(d.config) != UINT32_MAX) {
+		if (tsc() > until)
+			return check(false, "it is there still");
+	}
+	return true;
+}
+
 bool reference(void)
 {
 	struct device d = {0};
