@@ -39,8 +39,8 @@ static inline void reference_put64(uint8_t *p, uint64_t value)
 }
 
 /* crc.c: CRC-32C. Start with ~0 and complement at the end. */
-void reference_crc_init(uint32_t table[4][256]);
-uint32_t reference_crc(const uint32_t table[4][256], uint32_t crc, const uint8_t *data,
+void reference_crc_init(uint32_t table[8][256]);
+uint32_t reference_crc(const uint32_t table[8][256], uint32_t crc, const uint8_t *data,
 		       size_t length);
 
 /* config.c */

@@ -194,7 +194,7 @@ struct reference_device {
 	struct reference_incoming incoming;
 	uint8_t config[REFERENCE_CONFIG_SIZE];
 	uint8_t writable[REFERENCE_CONFIG_SIZE]; /* bits of config that a write changes */
-	uint32_t crc_table[4][256];
+	uint32_t crc_table[8][256];
 };
 
 /* ---- life --------------------------------------------------------------------------------------- */
