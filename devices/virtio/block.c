@@ -29,12 +29,13 @@ struct request {
 	struct disk_request disk; /* first */
 	struct block *block;
 	uint16_t head;
+	const char *what;     /* for the message when it fails */
 	bool write;           /* the device writes guest memory */
 	uint32_t length;      /* bytes of data */
 	uint64_t status_at;   /* IOVA of the status byte */
 	unsigned piece_count; /* pinned */
 	struct virtqueue_pin *pins;
-	struct iovec iov[];
+	struct iovec iov[]; /* or the ranges of a discard */
 };
 
 struct block {
@@ -78,16 +79,13 @@ static void request_done(struct disk_request *disk_request, int64_t result)
 {
 	struct request *request = (struct request *)disk_request;
 	struct block *block = request->block;
-	const char *what = "a flush";
 	uint8_t status;
 
 	virtqueue_unpin(&block->dev.queues[0], request->pins, request->piece_count, request->write);
 	if (!block->stopping) {
-		if (request->length > 0)
-			what = request->write ? "a read" : "a write";
 		if (result >= 0 && result < request->length)
 			result = -EIO; /* cut off under us */
-		status = status_of(block, what, result);
+		status = status_of(block, request->what, result);
 		answer(block, request->head, request->status_at, status,
 		       request->write ? request->length : 0);
 	}
@@ -154,28 +152,22 @@ static uint8_t begin_transfer(struct block *block, const struct parsed *p)
 	struct disk *disk = &block->disk;
 	struct request *request;
 	uint8_t status;
-	int ret;
+	uint64_t at = p->sector << SECTOR_SHIFT;
 
 	if (!in_range(block, p->sector, p->length) || (!write && disk->readonly))
 		return VIRTIO_BLK_S_IOERR;
 	request = request_new(block, p, write, &status);
 	if (!request)
 		return status;
-	if (p->length == 0) {
+	request->what = write ? "a read" : "a write";
+	if (p->length == 0)
 		request_done(&request->disk, 0);
-	} else if (!disk_aligned(disk, request->iov, request->piece_count)) {
-		ret = write ? disk_read_now(disk, request->iov, request->piece_count,
-					    p->sector << SECTOR_SHIFT)
-			    : disk_write_now(disk, request->iov, request->piece_count,
-					     p->sector << SECTOR_SHIFT);
-		request_done(&request->disk, ret < 0 ? ret : (int64_t)p->length);
-	} else if (write) {
-		disk_read(disk, &request->disk, request->iov, request->piece_count,
-			  p->sector << SECTOR_SHIFT);
-	} else {
-		disk_write(disk, &request->disk, request->iov, request->piece_count,
-			   p->sector << SECTOR_SHIFT);
-	}
+	else if (!disk_aligned(disk, request->iov, request->piece_count))
+		(write ? disk_read_unaligned : disk_write_unaligned)(
+			disk, &request->disk, request->iov, request->piece_count, at);
+	else
+		(write ? disk_read : disk_write)(disk, &request->disk, request->iov,
+						 request->piece_count, at);
 	return VIRTIO_BLK_S_OK;
 }
 
@@ -188,6 +180,7 @@ static uint8_t begin_flush(struct block *block, const struct parsed *p)
 	request = request_new(block, &empty, false, &status);
 	if (!request)
 		return status;
+	request->what = "a flush";
 	disk_flush(&block->disk, &request->disk);
 	return VIRTIO_BLK_S_OK;
 }
@@ -205,19 +198,6 @@ static uint8_t get_id(struct block *block, const struct parsed *p)
 	return VIRTIO_BLK_S_OK;
 }
 
-static int change_range(struct block *block, uint32_t type, uint64_t sector, uint32_t sectors,
-			uint32_t flags)
-{
-	uint64_t offset = sector << SECTOR_SHIFT;
-	uint64_t length = (uint64_t)sectors << SECTOR_SHIFT;
-
-	if (sectors == 0)
-		return 0;
-	if (type == VIRTIO_BLK_T_DISCARD)
-		return disk_discard(&block->disk, offset, length);
-	return disk_zero(&block->disk, offset, length, flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
-}
-
 /* Discard or write zeroes: all ranges are checked before the first is touched. */
 static uint8_t change_ranges(struct block *block, const struct parsed *p)
 {
@@ -226,8 +206,8 @@ static uint8_t change_ranges(struct block *block, const struct parsed *p)
 	uint32_t allowed = discard ? 0 : VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
 	struct virtio_blk_discard_write_zeroes ranges[RANGES_MAX];
 	unsigned count = p->length / sizeof(ranges[0]);
-	uint8_t status;
-	int ret = 0;
+	struct disk_range *wanted;
+	struct request *request;
 
 	if (block->disk.readonly || count == 0 || count > RANGES_MAX ||
 	    p->length % sizeof(ranges[0]) ||
@@ -242,13 +222,25 @@ static uint8_t change_ranges(struct block *block, const struct parsed *p)
 		    !in_range(block, le64toh(ranges[i].sector), bytes))
 			return VIRTIO_BLK_S_IOERR;
 	}
-	for (unsigned i = 0; i < count && ret == 0; i++)
-		ret = change_range(block, p->type, le64toh(ranges[i].sector),
-				   le32toh(ranges[i].num_sectors), le32toh(ranges[i].flags));
-	status = status_of(block, discard ? "a discard" : "zeroing", ret);
-	if (status == VIRTIO_BLK_S_OK)
-		answer(block, block->chain.head, p->status_at, status, 0);
-	return status;
+	request = malloc(sizeof(*request) + count * sizeof(*wanted));
+	if (!request)
+		return VIRTIO_BLK_S_IOERR;
+	*request = (struct request){
+		.disk.done = request_done,
+		.block = block,
+		.head = block->chain.head,
+		.what = discard ? "a discard" : "zeroing",
+		.status_at = p->status_at,
+	};
+	wanted = (struct disk_range *)request->iov; /* it has none */
+	for (unsigned i = 0; i < count; i++)
+		wanted[i] = (struct disk_range){
+			.offset = le64toh(ranges[i].sector) << SECTOR_SHIFT,
+			.length = (uint64_t)le32toh(ranges[i].num_sectors) << SECTOR_SHIFT,
+			.unmap = le32toh(ranges[i].flags) & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+		};
+	(discard ? disk_discard : disk_zero)(&block->disk, &request->disk, wanted, count);
+	return VIRTIO_BLK_S_OK;
 }
 
 static uint8_t begin(struct block *block, struct parsed *p)
@@ -320,6 +312,8 @@ static bool block_run(struct virtio_device *dev, unsigned queue)
 	} while (more && taken < TURN_MAX);
 	disk_submit(&block->disk);
 	disk_reap(&block->disk); /* buffered requests are done by now */
+	/* One slice each turn: the others on the loop have theirs in between. */
+	more |= disk_step(&block->disk);
 	virtio_device_flush(dev, queue);
 	return more;
 }

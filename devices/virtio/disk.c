@@ -2,21 +2,15 @@
 #include "devices/virtio/disk.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "vmm/base/host.h"
 #include "vmm/base/log.h"
 
-#define SECTOR     512u
-#define BOUNCE     65536u
-#define BUFFER_MAX 4096u /* alignment of the bounce buffer: no storage asks for more */
+#define SECTOR 512u
 
 static int open_failed(const struct disk *disk, const char *path, int error)
 {
@@ -219,147 +213,11 @@ unsigned disk_reap(struct disk *disk)
 
 void disk_drain(struct disk *disk)
 {
+	disk_jobs_cancel(disk);
 	for (unsigned i = 0; i < disk->waiting_count; i++)
 		finish(disk->waiting[i], -ECANCELED);
 	disk->waiting_count = 0;
 	while (disk->in_flight > 0)
 		if (reap(disk, 1) == 0)
 			break;
-}
-
-/* Blocking I/O */
-
-static int transfer(struct disk *disk, uint8_t *buffer, size_t length, uint64_t offset, bool write)
-{
-	ssize_t n;
-
-	while (length > 0) {
-		n = write ? pwrite(disk->fd, buffer, length, (off_t)offset)
-			  : pread(disk->fd, buffer, length, (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		buffer += n;
-		length -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
-/* Copy up to BOUNCE bytes between @buffer and the vector, and move the position in it on. */
-static size_t copy_vector(uint8_t *buffer, const struct iovec *iov, unsigned count, unsigned *index,
-			  size_t *within, bool to_vector)
-{
-	size_t done = 0, step;
-	uint8_t *at;
-
-	while (*index < count && done < BOUNCE) {
-		at = (uint8_t *)iov[*index].iov_base + *within;
-		step = iov[*index].iov_len - *within;
-		if (step > BOUNCE - done)
-			step = BOUNCE - done;
-		if (to_vector)
-			memcpy(at, buffer + done, step);
-		else
-			memcpy(buffer + done, at, step);
-		done += step;
-		*within += step;
-		if (*within == iov[*index].iov_len) {
-			*within = 0;
-			(*index)++;
-		}
-	}
-	return done;
-}
-
-static int bounce(struct disk *disk, const struct iovec *iov, unsigned count, uint64_t offset,
-		  bool write)
-{
-	size_t within = 0, length = 0, step;
-	unsigned index = 0;
-	uint8_t *buffer;
-	int ret = 0;
-
-	for (unsigned i = 0; i < count; i++)
-		length += iov[i].iov_len;
-	buffer = aligned_alloc(BUFFER_MAX, BOUNCE);
-	if (!buffer)
-		return -ENOMEM;
-	for (; length > 0 && ret == 0; length -= step, offset += step) {
-		step = length < BOUNCE ? length : BOUNCE;
-		if (write)
-			copy_vector(buffer, iov, count, &index, &within, false);
-		ret = transfer(disk, buffer, step, offset, write);
-		if (ret == 0 && !write)
-			copy_vector(buffer, iov, count, &index, &within, true);
-	}
-	free(buffer);
-	return ret;
-}
-
-int disk_read_now(struct disk *disk, const struct iovec *iov, unsigned count, uint64_t offset)
-{
-	return bounce(disk, iov, count, offset, false);
-}
-
-int disk_write_now(struct disk *disk, const struct iovec *iov, unsigned count, uint64_t offset)
-{
-	int ret = bounce(disk, iov, count, offset, true);
-
-	if (ret == 0 && disk->write_through && fdatasync(disk->fd) < 0)
-		ret = -errno;
-	return ret;
-}
-
-static int allocate(struct disk *disk, int mode, uint64_t offset, uint64_t length)
-{
-	int ret;
-
-	do
-		ret = fallocate(disk->fd, mode, (off_t)offset, (off_t)length);
-	while (ret < 0 && errno == EINTR);
-	return ret < 0 ? -errno : 0;
-}
-
-int disk_discard(struct disk *disk, uint64_t offset, uint64_t length)
-{
-	uint64_t range[2] = {offset, length};
-	int ret;
-
-	if (disk->block_device)
-		ret = ioctl(disk->fd, BLKDISCARD, range) < 0 ? -errno : 0;
-	else
-		ret = allocate(disk, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
-	return ret == -EOPNOTSUPP || ret == -ENOTTY ? 0 : ret;
-}
-
-static int write_zeroes(struct disk *disk, uint64_t offset, uint64_t length)
-{
-	uint8_t *zeroes = aligned_alloc(BUFFER_MAX, BOUNCE);
-	uint64_t step;
-	int ret = 0;
-
-	if (!zeroes)
-		return -ENOMEM;
-	memset(zeroes, 0, BOUNCE);
-	for (; length > 0 && ret == 0; offset += step, length -= step) {
-		step = length < BOUNCE ? length : BOUNCE;
-		ret = transfer(disk, zeroes, step, offset, true);
-	}
-	free(zeroes);
-	return ret;
-}
-
-int disk_zero(struct disk *disk, uint64_t offset, uint64_t length, bool unmap)
-{
-	int ret = -EOPNOTSUPP;
-
-	if (unmap)
-		ret = allocate(disk, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
-	if (ret == -EOPNOTSUPP)
-		ret = allocate(disk, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
-	if (ret == -EOPNOTSUPP)
-		ret = write_zeroes(disk, offset, length);
-	return ret;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The storage behind a block device: a file or host block device, with asynchronous reads, writes
- * and flushes by Linux AIO. Discards and zeroing are synchronous; callers bound their length.
+ * and flushes by Linux AIO. What that does not do (discards, zeroing, unaligned buffers) blocks, and is
+ * done in slices by disk_step().
  *
  * Direct I/O past the page cache is used where the file takes requests of 512 bytes (or, for a block
  * device, of its sector); else I/O is buffered, and then done by the time it is submitted.
@@ -23,10 +24,34 @@ struct disk_request;
 /* @result: bytes transferred, or -errno. */
 typedef void (*disk_done_fn)(struct disk_request *request, int64_t result);
 
-/* Embedded in the caller's request; in use from disk_read/write/flush() until `done`. */
+#define DISK_SLICE_TRANSFER 65536u      /* bytes of an unaligned transfer, or of zeroes written */
+#define DISK_SLICE_RANGE    (16u << 20) /* bytes that one call discards or zeroes */
+
+enum disk_job {
+	DISK_JOB_READ,
+	DISK_JOB_WRITE,
+	DISK_JOB_DISCARD,
+	DISK_JOB_ZERO,
+};
+
+struct disk_range {
+	uint64_t offset, length;
+	bool unmap; /* zeroes may be a hole */
+};
+
+/* Embedded in the caller's request; in use from disk_read() and its likes until `done`. */
 struct disk_request {
 	struct iocb iocb;
 	disk_done_fn done;
+
+	/* done in slices */
+	struct disk_request *next;
+	enum disk_job job;
+	const struct iovec *iov;         /* transfers */
+	const struct disk_range *ranges; /* the others */
+	unsigned count, index;           /* of iov or ranges, and how far it is in them */
+	uint64_t within;
+	uint64_t offset, left, total; /* of a transfer */
 };
 
 struct disk {
@@ -45,6 +70,7 @@ struct disk {
 	struct iocb *waiting[DISK_REQUESTS_MAX];
 	unsigned waiting_count;
 	unsigned in_flight;
+	struct disk_request *jobs, *jobs_last; /* done in slices */
 };
 
 /*
@@ -75,12 +101,24 @@ unsigned disk_reap(struct disk *disk);
 /* Wait for everything under way; `done` is called for each, with -ECANCELED if never submitted. */
 void disk_drain(struct disk *disk);
 
-/* Blocking I/O through one aligned buffer, for buffers that are not aligned. 0 or -errno. */
-int disk_read_now(struct disk *disk, const struct iovec *iov, unsigned count, uint64_t offset);
-int disk_write_now(struct disk *disk, const struct iovec *iov, unsigned count, uint64_t offset);
+/*
+ * Begin a request that is done in slices by disk_step(). `done` gets the bytes transferred, 0 for
+ * ranges, or -errno. What they point to stays valid until then.
+ */
+/* Through an aligned buffer, for buffers that are not (disk_aligned). */
+void disk_read_unaligned(struct disk *disk, struct disk_request *request, const struct iovec *iov,
+			 unsigned count, uint64_t offset);
+void disk_write_unaligned(struct disk *disk, struct disk_request *request, const struct iovec *iov,
+			  unsigned count, uint64_t offset);
+/* The content of @count (at least one) ranges becomes undefined (a hint: storage need not), or zero. */
+void disk_discard(struct disk *disk, struct disk_request *request, const struct disk_range *ranges,
+		  unsigned count);
+void disk_zero(struct disk *disk, struct disk_request *request, const struct disk_range *ranges,
+	       unsigned count);
 
-/* The content becomes undefined (0 even where the storage cannot discard: it is a hint), or zero. */
-int disk_discard(struct disk *disk, uint64_t offset, uint64_t length);
-int disk_zero(struct disk *disk, uint64_t offset, uint64_t length, bool unmap);
+/* One slice of one of them, in turn; blocks as long as that takes. True while there are more. */
+bool disk_step(struct disk *disk);
+/* `done` with -ECANCELED for each that has not ended. Part of disk_drain(). */
+void disk_jobs_cancel(struct disk *disk);
 
 #endif

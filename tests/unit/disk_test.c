@@ -204,8 +204,76 @@ Test(disk_sectors, a_block_device_keeps_its_sector_size)
 	cr_expect_not(disk_aligned(&disk, odd, 2));
 	odd[0].iov_base = buffer + 512;
 	cr_expect_not(disk_aligned(&disk, odd, 1));
-	cr_expect_eq(disk_discard(&disk, 0, 4096), 0, "cannot, which does not matter");
+	disk_discard(&disk, &requests[0].disk, &(struct disk_range){.length = 4096}, 1);
+	cr_expect_not(disk_step(&disk));
+	cr_expect_eq(requests[0].calls, 1);
+	cr_expect_eq(requests[0].result, 0, "cannot, which does not matter");
 	teardown();
+}
+
+/* Steps until @request has been answered. */
+static unsigned steps_of(const struct test_request *request)
+{
+	unsigned steps = 0;
+
+	for (; request->calls == 0 && steps < 1000; steps++)
+		disk_step(&disk);
+	return steps;
+}
+
+Test(disk_io, a_large_discard_takes_many_steps_and_lets_others_pass)
+{
+	static const struct disk_range gigabyte = {.offset = 4096, .length = 1 << 30};
+	static const struct disk_range small[2] = {{.offset = 0, .length = 512},
+						   {.offset = 8192, .length = 0}};
+
+	disk_discard(&disk, &requests[0].disk, &gigabyte, 1);
+	cr_assert(disk_step(&disk));
+	disk_zero(&disk, &requests[1].disk, small, 2);
+	cr_expect_leq(steps_of(&requests[1]), 4, "it waits for the whole discard");
+	cr_expect_eq(requests[1].result, 0);
+	cr_expect_eq(requests[0].calls, 0);
+	cr_expect_gt(steps_of(&requests[0]), 50);
+	cr_expect_eq(requests[0].result, 0);
+	cr_expect_not(disk_step(&disk));
+}
+
+Test(disk_io, unaligned_transfers_go_slice_by_slice)
+{
+	enum { LENGTH = 3 * DISK_SLICE_TRANSFER + 512 };
+	uint8_t *odd = malloc(2 * LENGTH + 2);
+	struct iovec out[3] = {
+		{odd + 1, 700}, {odd + 701, LENGTH - 1400}, {odd + LENGTH - 699, 700}};
+	struct iovec in = {odd + LENGTH + 2, LENGTH};
+
+	for (unsigned i = 0; i < LENGTH; i++)
+		odd[i + 1] = (uint8_t)(i * 7 + i / 256);
+	disk_write_unaligned(&disk, &requests[0].disk, out, 3, 1024);
+	cr_expect_eq(steps_of(&requests[0]), 4);
+	cr_expect_eq(requests[0].result, LENGTH);
+	disk_read_unaligned(&disk, &requests[1].disk, &in, 1, 1024);
+	cr_expect_eq(steps_of(&requests[1]), 4);
+	cr_expect_eq(requests[1].result, LENGTH);
+	cr_expect_eq(memcmp(odd + 1, odd + LENGTH + 2, LENGTH), 0);
+	free(odd);
+}
+
+Test(disk_io, what_is_half_done_is_cancelled_or_fails_once)
+{
+	static const struct disk_range ranges[2] = {{.offset = 0, .length = 64 << 20},
+						    {.offset = 0, .length = 4096}};
+	struct iovec past = {buffer, 4096};
+
+	disk_discard(&disk, &requests[0].disk, ranges, 2);
+	disk_zero(&disk, &requests[1].disk, ranges, 1);
+	disk_step(&disk);
+	disk_drain(&disk);
+	cr_expect_eq(count_done(-ECANCELED), 2);
+	/* The file was cut under us. */
+	disk_read_unaligned(&disk, &requests[2].disk, &past, 1, 2 << 20);
+	cr_expect_not(disk_step(&disk));
+	cr_expect_eq(requests[2].calls, 1);
+	cr_expect_eq(requests[2].result, -EIO);
 }
 
 Test(disk_sectors, an_image_on_large_sectors_goes_through_the_page_cache)
