@@ -57,6 +57,7 @@ struct user_server {
 	uint8_t config[256], bar0[BAR0_SIZE];
 	int bar2, doorbell;
 	int vectors[SERVER_VECTORS], err_fd, req_fd;
+	unsigned vectors_off; /* how often all were switched off */
 	struct {
 		struct vfio_user_dma_map map;
 		int fd;
@@ -357,6 +358,7 @@ static inline void server_set_irqs(struct user_server *s, struct user_message *m
 	} else if (set->index == VFIO_PCI_MSIX_IRQ_INDEX) {
 		const bool all = set->flags & VFIO_IRQ_SET_DATA_NONE && !set->count;
 
+		s->vectors_off += all;
 		if (set->start + set->count > SERVER_VECTORS) {
 			server_error(s, m, EINVAL);
 			return;

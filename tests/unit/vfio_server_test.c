@@ -582,6 +582,9 @@ Test(server, errors_and_requests_of_the_device_reach_the_client, .timeout = 120)
 	cr_assert_eq(set_irqs(c, trigger, VFIO_PCI_ERR_IRQ_INDEX, 0, 1, NULL, 0), 0);
 	cr_assert(readable(err), "loopback");
 	cr_assert_eq(set_irqs(c, trigger, VFIO_PCI_REQ_IRQ_INDEX, 0, 0, NULL, 0), 0);
+	/* As in the kernel: there is none to be signalled or taken off. */
+	cr_assert_eq(set_irqs(c, trigger, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, NULL, 0), -EINVAL);
+	cr_assert_eq(set_irqs(c, trigger, VFIO_PCI_REQ_IRQ_INDEX, 0, 0, NULL, 0), -EINVAL);
 	/* Nobody listens any more: the device is given up. */
 	cr_assert_eq(loop_post(s.loop, raise_request, &s.device->vdev), 0);
 	pthread_join(s.thread, NULL);

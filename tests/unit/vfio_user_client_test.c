@@ -384,6 +384,32 @@ Test(user, vectors_go_to_the_server_in_runs)
 	}
 }
 
+Test(user, vectors_that_fail_at_first_are_off)
+{
+	struct user_server *s = server_start();
+	struct client *c = client_new(s, NULL);
+	int32_t fds[SERVER_VECTORS];
+
+	for (unsigned i = 0; i < SERVER_VECTORS; i++)
+		fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	cr_assert_eq(client_open(c), 0);
+	/* The last is none: what went before it in other messages is undone, and the index is off. */
+	close(fds[SERVER_VECTORS - 1]);
+	fds[SERVER_VECTORS - 1] = 1 << 28;
+	cr_assert_eq(set_irqs(c, VFIO_PCI_MSIX_IRQ_INDEX, 0, SERVER_VECTORS, fds), -EBADF);
+	cr_assert_eq(s->vectors_off, 1);
+	/* When it is on, only what failed is undone. */
+	cr_assert_eq(set_irqs(c, VFIO_PCI_MSIX_IRQ_INDEX, 0, 1, fds), 0);
+	cr_assert_eq(set_irqs(c, VFIO_PCI_MSIX_IRQ_INDEX, SERVER_VECTORS - 1, 1,
+			      fds + SERVER_VECTORS - 1),
+		     -EBADF);
+	cr_assert_eq(s->vectors_off, 1);
+	client_free(c);
+	server_stop(s);
+	for (unsigned i = 0; i < SERVER_VECTORS - 1; i++)
+		close(fds[i]);
+}
+
 Test(user, a_request_of_the_server_reaches_the_owner)
 {
 	struct user_server *s = server_start();

@@ -60,6 +60,7 @@ bool session_signal(struct session *s, unsigned irq_index)
 	return heard;
 }
 
+/* vfio_pci_set_ctx_trigger_single() of the kernel. */
 static int set_event_irq(struct session *s, const struct vfio_user_irq_set *set,
 			 const struct vfio_user_message *in, struct vfio_user_packet *packet)
 {
@@ -67,23 +68,26 @@ static int set_event_irq(struct session *s, const struct vfio_user_irq_set *set,
 
 	if (ACTION(set->flags) != VFIO_IRQ_SET_ACTION_TRIGGER || set->start)
 		return -EINVAL;
-	switch (DATA(set->flags)) {
-	case VFIO_IRQ_SET_DATA_EVENTFD:
-		set_event(s, slot, packet->fd_count ? packet->fds[0] : -1);
-		if (packet->fd_count)
-			packet->fds[0] = -1;
-		return 0;
-	case VFIO_IRQ_SET_DATA_NONE:
+	/* Only the loop's thread changes it. */
+	if (DATA(set->flags) == VFIO_IRQ_SET_DATA_NONE) {
+		if (*slot < 0)
+			return -EINVAL;
 		if (!set->count)
 			set_event(s, slot, -1);
 		else
 			session_signal(s, set->index);
 		return 0;
-	default:
-		if (set->count && *(const uint8_t *)in->data)
-			session_signal(s, set->index);
-		return 0;
 	}
+	if (!set->count)
+		return -EINVAL;
+	if (DATA(set->flags) == VFIO_IRQ_SET_DATA_EVENTFD) {
+		set_event(s, slot, packet->fd_count ? packet->fds[0] : -1);
+		if (packet->fd_count)
+			packet->fds[0] = -1;
+	} else if (*(const uint8_t *)in->data) {
+		session_signal(s, set->index);
+	}
+	return 0;
 }
 
 /* ---- all others --------------------------------------------------------------------------------- */

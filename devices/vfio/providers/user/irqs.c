@@ -51,6 +51,7 @@ int user_irqs_get(struct user_device *ud, struct vfio_irq_info **out)
 		return rc;
 	}
 	*out = irqs;
+	ud->irqs_on = 0; /* of a server just met */
 	return 0;
 }
 
@@ -189,13 +190,31 @@ static int check(const struct user_device *ud, const struct vfio_irq_set *set)
 
 int user_set_irqs(struct user_device *ud, const struct vfio_irq_set *set)
 {
+	const bool trigger = set->flags & VFIO_IRQ_SET_ACTION_TRIGGER;
+	const uint64_t bit = 1ull << set->index % 64;
 	int rc = check(ud, set);
 
 	if (rc)
 		return rc;
-	if (!(set->flags & VFIO_IRQ_SET_DATA_EVENTFD))
-		return send(ud, set, set->start, set->count, NULL, 0);
-	if (!(set->flags & VFIO_IRQ_SET_ACTION_TRIGGER) && masks_itself(&ud->irqs[set->index]))
+	if (!(set->flags & VFIO_IRQ_SET_DATA_EVENTFD)) {
+		rc = send(ud, set, set->start, set->count, NULL, 0);
+		if (!rc && trigger && !set->count)
+			ud->irqs_on &= ~bit;
+		return rc;
+	}
+	if (!trigger && masks_itself(&ud->irqs[set->index]))
 		return 0;
-	return send_eventfds(ud, set);
+	rc = send_eventfds(ud, set);
+	if (!rc && trigger)
+		ud->irqs_on |= bit;
+	/* The first call is what turns them on: when it fails they are off, as in the kernel. */
+	if (rc && trigger && !(ud->irqs_on & bit) && user_connected(ud)) {
+		const struct vfio_irq_set off = {
+			.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = set->index,
+		};
+
+		send(ud, &off, 0, 0, NULL, 0);
+	}
+	return rc;
 }

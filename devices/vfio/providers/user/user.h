@@ -83,6 +83,7 @@ struct user_device {
 	struct vfio_user_device_info info;
 	struct user_region *regions; /* info.num_regions */
 	struct vfio_irq_info *irqs;  /* info.num_irqs */
+	_Atomic uint64_t irqs_on;    /* bit per index: it has eventfds at the server */
 	bool posted;                 /* writes of BARs may be posted */
 	struct user_event err, req;
 
