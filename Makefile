@@ -117,8 +117,8 @@ unit: $(UNIT_BIN)
 	$(Q)tests/unit/run $(UNIT_BIN)
 
 # Over the providers that need no kernel device; tests/lab has the others.
-contract: $(BUILD)/tests/contract/contract
-	$(Q)tests/contract/run $(BUILD)/tests/contract/contract
+contract: $(BUILD)/tests/contract/contract $(BUILD)/sluice
+	$(Q)tests/contract/run $(BUILD)/tests/contract/contract $(BUILD)/sluice
 
 # What has threads, to be built with SAN=-fsanitize=thread; they include tests/unit/support.h.
 TSAN_BIN = $(patsubst %,$(BUILD)/tests/unit/%_test,bus dma front_threads log loop memory pci_root_port \

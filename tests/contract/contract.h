@@ -54,6 +54,7 @@ enum {
 	HAS_GONE = 1u << 26,       /* it tells that it was taken away */
 	HAS_ERR = 1u << 27,        /* it tells of unrecoverable errors */
 	HAS_REQUEST_OP = 1u << 28, /* its user can be asked to let go of it */
+	HAS_OTHERS = 1u << 29,     /* another process can have the device, once this one has not */
 };
 
 /*
@@ -186,7 +187,7 @@ struct ioas *space_create(struct run *run, uint64_t offset, uint64_t size);
 
 /* Wait until @done says so, at most some 20 s (more on a busy machine): what is waited for always comes. */
 bool wait_until(bool (*done)(void *ctx), void *ctx);
-size_t count_fds(void);
+size_t count_fds(struct run *run);
 
 /* ---- control.c: the device from outside, where the target has that ------------------------------- */
 

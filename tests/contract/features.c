@@ -184,6 +184,7 @@ static void low_power_is_entered_and_left(struct run *run)
 {
 	const uint32_t exit_it = SET | VFIO_DEVICE_FEATURE_LOW_POWER_EXIT;
 	const uint32_t enter = SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY;
+	const uint32_t with_wakeup = SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP;
 	struct vfio_device_low_power_entry_with_wakeup wakeup = {
 		.wakeup_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 	const uint32_t vendor = config_read(run, PCI_VENDOR_ID, 4);
@@ -195,16 +196,12 @@ static void low_power_is_entered_and_left(struct run *run)
 	expect_rc(run, config_read(run, PCI_VENDOR_ID, 4), vendor, "config space wakes it");
 	expect_rc(run, feature(run, exit_it, NULL, 0), 0, "exit");
 	expect_rc(run, feature(run, exit_it, NULL, 0), 0, "exit again");
-	expect_rc(run,
-		  feature(run, SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, &wakeup,
-			  sizeof(wakeup)),
-		  0, "entry with wakeup");
+	expect_rc(run, feature(run, with_wakeup, &wakeup, sizeof(wakeup)), answer(run, "wakeup", 0),
+		  "entry with wakeup");
 	expect_rc(run, feature(run, exit_it, NULL, 0), 0, "exit");
 	wakeup.wakeup_eventfd = -1;
-	expect_rc(run,
-		  feature(run, SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, &wakeup,
-			  sizeof(wakeup)),
-		  -EINVAL, "entry with a wakeup that is none");
+	expect_rc(run, feature(run, with_wakeup, &wakeup, sizeof(wakeup)),
+		  answer(run, "wakeup", -EINVAL), "entry with a wakeup that is none");
 	expect_rc(run, config_read(run, PCI_VENDOR_ID, 4), vendor, "awake again");
 }
 

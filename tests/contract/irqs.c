@@ -284,7 +284,7 @@ static void close_lets_go_of_the_descriptors(struct run *run)
 
 	/* The first open makes what stays for the VM. */
 	vfio_device_close(run->vdev);
-	fds = count_fds();
+	fds = count_fds(run);
 	expect_rc(run, device_open(run, run->vdev), 0, "open");
 	if (!vectors_make(run, &vectors))
 		return;
@@ -294,7 +294,7 @@ static void close_lets_go_of_the_descriptors(struct run *run)
 	expect_rc(run, set_irqs(run, TRIGGER_NONE, vectors.index, 0, 1, NULL, 0), 0,
 		  "a vector whose descriptor the user closed");
 	vfio_device_close(run->vdev);
-	expect(run, count_fds() == fds, "%zu descriptors, %zu before", count_fds(), fds);
+	expect(run, count_fds(run) == fds, "%zu descriptors, %zu before", count_fds(run), fds);
 	expect_rc(run, device_open(run, run->vdev), 0, "open again");
 	if (!vectors_make(run, &vectors))
 		return;

@@ -145,11 +145,28 @@ bool wait_until(bool (*done)(void *ctx), void *ctx)
 	return true;
 }
 
-size_t count_fds(void)
+static void turned(void *ctx)
+{
+	atomic_store((atomic_bool *)ctx, true);
+}
+
+static bool is_set(void *ctx)
+{
+	return atomic_load((atomic_bool *)ctx);
+}
+
+size_t count_fds(struct run *run)
 {
 	struct host_list list;
 	size_t count = 0;
 
+	/* What was taken off the loop is freed at its next turn. */
+	for (int i = 0; i < 2; i++) {
+		atomic_bool done = false;
+
+		loop_post(run->loop, turned, &done);
+		wait_until(is_set, &done);
+	}
 	if (!host_list("/proc/self/fd", &list)) {
 		count = list.count;
 		host_list_free(&list);

@@ -146,8 +146,8 @@ static const struct difference mtty_differences[] = {
 static const struct target mtty = {
 	.name = "mtty",
 	.what = "the kernel's sample mdev with all migration states",
-	.has = HAS_NODE | HAS_RESET | HAS_MSI | HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_LOG |
-	       HAS_DRIVER,
+	.has = HAS_NODE | HAS_OTHERS | HAS_RESET | HAS_MSI | HAS_MIGRATION | HAS_P2P |
+	       HAS_PRE_COPY | HAS_LOG | HAS_DRIVER,
 	.kernel = true,
 	.driver = &mtty_driver,
 	.absences = mtty_absences,
@@ -161,7 +161,8 @@ static const struct target mtty = {
 	 HAS_REQ | HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_MIG_ERROR | HAS_LOG |              \
 	 HAS_IOEVENTFD | HAS_DRIVER | HAS_DMA)
 #define REFERENCE_KERNEL                                                                           \
-	(REFERENCE | HAS_NODE | HAS_TOKEN | HAS_FAULTS | HAS_KVM_SEEN | HAS_TAKE_AWAY | HAS_ERR)
+	(REFERENCE | HAS_NODE | HAS_OTHERS | HAS_TOKEN | HAS_FAULTS | HAS_KVM_SEEN |               \
+	 HAS_TAKE_AWAY | HAS_ERR)
 
 #define REFERENCE_ABSENCES                                                                         \
 	ABSENT(HAS_MSI, "the reference device has MSI-X only"),                                    \
@@ -229,7 +230,7 @@ static const struct target kernel_physical = {
 static const struct absence soft_absences[] = {
 	REFERENCE_ABSENCES,
 	ABSENT(HAS_PHYSICAL, "software translates"),
-	ABSENT(HAS_NODE | HAS_TAKE_AWAY, "it is no device of the host"),
+	ABSENT(HAS_NODE | HAS_OTHERS | HAS_TAKE_AWAY, "it is no device of the host"),
 	ABSENT(HAS_TOKEN, "it is no VF"),
 	ABSENT(HAS_KVM_SEEN, "it has no use for a KVM"),
 	ABSENT(HAS_PINS, "it pins memory for single accesses only"),
@@ -257,5 +258,67 @@ static const struct target soft = {
 	.differences = soft_differences,
 };
 
-const struct target *const targets[] = {&nvme, &igb, &mtty, &kernel_emulated, &kernel_physical,
-					&soft, NULL};
+/* ---- the same behind a vfio-user server ------------------------------------------------------- */
+
+#define USER ((REFERENCE & ~(uint32_t)(HAS_PASID | HAS_IOEVENTFD)) | HAS_OTHERS)
+
+#define USER_ABSENCES                                                                              \
+	REFERENCE_ABSENCES, ABSENT(HAS_PHYSICAL, "the server translates"),                         \
+		ABSENT(HAS_PASID, "vfio-user has no PASIDs"),                                      \
+		ABSENT(HAS_NODE | HAS_TAKE_AWAY,                                                   \
+		       "it is no device of the host: a second client waits"),                      \
+		ABSENT(HAS_TOKEN, "vfio-user has no VF tokens: the server has it"),                \
+		ABSENT(HAS_KVM_SEEN, "a KVM cannot be handed to a server"),                        \
+		ABSENT(HAS_FAULTS | HAS_GONE | HAS_ERR, "the server has its device to itself"),    \
+		ABSENT(HAS_PINS | HAS_REQUEST_OP, "who uses the device is this process"),          \
+		ABSENT(HAS_IOEVENTFD, "doorbells go the other way: DEVICE_GET_REGION_IO_FDS")
+
+static const struct absence user_absences[] = {USER_ABSENCES, END_OF_ABSENCES};
+
+static const struct difference user_differences[] = {
+	{"features.what_is_declared_absent_is_absent/err", 1,
+	 "it has the ERR interrupt of PCI Express, and no reason to raise it"},
+	{"features.low_power_is_entered_and_left/wakeup", -ENOTTY,
+	 "an eventfd of the client's means nothing in the server"},
+	END,
+};
+
+static const struct target user = {
+	.name = "user",
+	.what = "soft:reference behind our vfio-user server, by our client",
+	.has = USER | HAS_LOW_POWER,
+	.bar = REFERENCE_BAR_REGISTERS,
+	.bar_at = REFERENCE_ID,
+	.map_bar = REFERENCE_BAR_MEMORY,
+	.driver = &reference_driver,
+	.absences = user_absences,
+	.differences = user_differences,
+};
+
+static const struct absence user_kernel_absences[] = {
+	USER_ABSENCES,
+	ABSENT(HAS_LOW_POWER, "the kernel test device has no power to save"),
+	ABSENT(HAS_MMAP, "the device's descriptor stays in the server, and BARs are trapped"),
+	END_OF_ABSENCES,
+};
+
+static const struct difference user_kernel_differences[] = {
+	{"features.what_is_declared_absent_is_absent/err", 1,
+	 "the kernel tells the server of errors, and the server its client"},
+	END,
+};
+
+static const struct target user_kernel = {
+	.name = "user-kernel",
+	.what = "the kernel test device behind our vfio-user server, by our client",
+	.has = USER & ~(uint32_t)HAS_MMAP,
+	.bar = REFERENCE_BAR_REGISTERS,
+	.bar_at = REFERENCE_ID,
+	.driver = &reference_driver,
+	.absences = user_kernel_absences,
+	.differences = user_kernel_differences,
+};
+
+const struct target *const targets[] = {
+	&nvme, &igb, &mtty, &kernel_emulated, &kernel_physical, &soft, &user, &user_kernel, NULL,
+};
