@@ -36,19 +36,15 @@ void vref_engine(struct work_struct *work)
 			mutex_lock(&v->lock);
 			continue;
 		}
+		WRITE_ONCE(v->busy, true);
 		mutex_unlock(&v->lock);
 		ret = vref_access(v, &access);
 		mutex_lock(&v->lock);
 		vref_act(v, reference_done(&v->model, ret) & ~REFERENCE_EFFECT_KICK);
+		WRITE_ONCE(v->busy, false);
 		wake_up_all(&v->idle);
 	}
 	mutex_unlock(&v->lock);
-}
-
-static bool vref_is_idle(struct vref_device *v)
-{
-	guard(mutex)(&v->lock);
-	return !reference_access_out(&v->model);
 }
 
 void vref_quiesce(struct vref_device *v)
@@ -58,7 +54,8 @@ void vref_quiesce(struct vref_device *v)
 	/* A page request is given up, and raised again when the engine goes on. */
 	if (v->physical)
 		vref_iommu_interrupt(&v->pdev->dev);
-	wait_event(v->idle, vref_is_idle(v));
+	/* Held, it begins no access: once this is false it stays so. */
+	wait_event(v->idle, !READ_ONCE(v->busy));
 	mutex_lock(&v->lock);
 }
 

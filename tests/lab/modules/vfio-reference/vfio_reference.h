@@ -81,6 +81,7 @@ struct vref_device {
 
 	/* engine.c */
 	struct work_struct engine;
+	bool busy; /* an access is out; changes under lock */
 	wait_queue_head_t idle;
 	bool closing; /* nothing is started any more */
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# The kernel test device in a kernel that watches itself: the tests of cases reference-kernel and contract-reference leave no use
+# after free, no lock in the wrong order, and no memory behind.
+# shellcheck shell=sh disable=SC2034
+
+lab_vmm=none
+lab_debug=yes
+lab_iommu=none
+lab_seconds=600
+lab_args='iommufd.allow_unsafe_interrupts=1'
+
+host_before() { contract_program; }
+
+kmemleak=/sys/kernel/debug/kmemleak
+
+job()
+{
+	[ -e $kmemleak ] || mount -t debugfs debugfs /sys/kernel/debug
+	check 'kmemleak is there' test -e $kmemleak || return
+	echo clear >$kmemleak
+	check 'load' module vfio-reference emulated=2 physical=2 || return
+	for test in 'iommu physical.0' 'faults physical.1' 'faults emulated.1'; do
+		"/lab/in/tools/reference-${test% *}" "/sys/devices/platform/vfio-reference-${test#* }" >/tmp/tool.out 2>&1
+		sed -n "s/^\(not \)*ok /&${test#* }: /p" /tmp/tool.out | tee -a /lab/out/results
+	done
+	for kind in emulated physical; do
+		contract kernel-$kind /sys/devices/platform/vfio-reference-$kind.0
+	done
+	echo 1 >/sys/module/vfio_reference/parameters/teardown
+	# Before the module goes: what it has allocated would be known no more by name.
+	echo scan >$kmemleak
+	echo scan >$kmemleak
+	cp $kmemleak /lab/out/kmemleak
+	lacks 'nothing is leaked' $kmemleak .
+	check 'unload' rmmod vfio-reference
+}

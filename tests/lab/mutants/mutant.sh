@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# A kernel test device with a planted fault (see run) goes through its tests, up to the first that fails.
+# shellcheck shell=sh disable=SC2034
+
+lab_vmm=none
+lab_iommu=none
+lab_seconds=90
+lab_args='iommufd.allow_unsafe_interrupts=1'
+
+host_before() { contract_program; }
+
+# caught: a check has failed, or the kernel complains.
+caught() { grep -q '^not ok' /lab/out/results || dmesg | grep -qE 'WARNING:|BUG:|Oops|general protection|refcount_t'; }
+
+# tool TOOL KIND N
+tool()
+{
+	FIRST_FAILURE=1 "/lab/in/tools/$1" "/sys/devices/platform/vfio-reference-$2.$3" >/tmp/tool.out 2>&1
+	tool_status=$?
+	sed -n 's/^\(not \)*ok /&'"$2: /p" /tmp/tool.out >>/lab/out/results
+	same "$1 $2: status" "$tool_status" 0
+	! caught
+}
+
+job()
+{
+	check 'load' module vfio-reference emulated=2 physical=2 || return
+	# The quick ones first.
+	tool reference-faults physical 1 && tool reference-faults emulated 1 && tool reference-iommu physical 0 || return
+	for kind in emulated physical; do
+		contract kernel-$kind /sys/devices/platform/vfio-reference-$kind.0
+		! caught || return
+	done
+	echo 1 >/sys/module/vfio_reference/parameters/teardown
+	check 'unload' rmmod vfio-reference
+}
