@@ -157,7 +157,8 @@ SUITE = 'lint=$(MAKE) --no-print-directory lint' \
 	'peers=tests/peers/run' \
 	'lab=tests/lab/run'
 # What takes minutes and seldom tells more.
-SUITE_LONG = 'lab-long=tests/lab/run $(wildcard tests/lab/long/*.sh)'
+SUITE_LONG = 'lab-long=tests/lab/run $(wildcard tests/lab/long/*.sh)' \
+	'mutants=tests/lab/mutants/run'
 
 test: setup
 	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static

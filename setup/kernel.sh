@@ -51,23 +51,39 @@ make_headers()
 # --- the kernel ---------------------------------------------------------------------------------------------
 
 kernel_config=$top_dir/guest-images/lab-x86_64.config
+debug_config=$top_dir/guest-images/lab-debug.config
 
 # A recipe's number stands for make_kernel's own text: raise it when what it produces changes.
 kernel_recipe=1
 
 kernel_key() { key_of "$(source_key)" "recipe $kernel_recipe" "@$kernel_config"; }
 
-make_kernel()
+make_kernel() { make_kernel_of kernel "building the lab kernel (6 to 9 minutes on 2 cores)" "$1" "$kernel_config"; }
+
+# The same kernel watching itself, to find the faults of our kernel modules. Not named kernel-debug: a kernel-* is a
+# generation of kernel.
+debug-kernel_key() { key_of "$(kernel_key)" "@$debug_config"; }
+
+make_debug-kernel()
 {
-	local build module
+	make_kernel_of debug-kernel "building the lab kernel with KASAN and lockdep (10 to 15 minutes on 2 cores)" \
+		"$1" "$kernel_config" "$debug_config"
+}
+
+# make_kernel_of WHAT LABEL DIR CONFIG...
+make_kernel_of()
+{
+	local what=$1 label=$2 build module
+	shift 2
 
 	setup_native
 	product source
-	build=$cache/build/kernel-$(kernel_key)
+	build=$cache/build/$what-$("${what}_key")
 	# The build directory outlives an interruption; make goes on where it was.
 	mkdir -p "$build"
-	progress=count_objects run_logged "building the lab kernel (6 to 9 minutes on 2 cores)" \
-		"$cache/log/kernel" build_kernel "$product" "$build"
+	# Of an option that two of them set, the later one counts.
+	awk -F= '/^CONFIG_/ { line[$1] = $0 } END { for (i in line) print line[i] }' "${@:2}" >"$build/lab.config"
+	progress=count_objects run_logged "$label" "$cache/log/$what" build_kernel "$product" "$build"
 
 	cp "$build/arch/x86/boot/bzImage" "$build/.config" "$1"
 	# Without symbols, but with the PVH note and all that is loaded.
@@ -79,7 +95,7 @@ make_kernel()
 	done < <(sed 's/\.o$/.ko/' "$build/modules.order")
 	keep_module_build "$build" "$1/build"
 	rm -rf "$build"
-	find "$cache/build" -mindepth 1 -maxdepth 1 -name 'kernel-*' -mmin +1440 -exec rm -rf {} +
+	find "$cache/build" -mindepth 1 -maxdepth 1 -name "$what-*" -mmin +1440 -exec rm -rf {} +
 }
 
 build_kernel()
@@ -88,15 +104,15 @@ build_kernel()
 
 	# A finished configuration is left alone: make would build again whatever is newer.
 	if [ ! -e "$build/configured" ]; then
-		make -C "$source" O="$build" KCONFIG_ALLCONFIG="$kernel_config" allnoconfig
-		unheeded_config "$build/.config"
+		make -C "$source" O="$build" KCONFIG_ALLCONFIG="$build/lab.config" allnoconfig
+		unheeded_config "$build/.config" "$build/lab.config"
 		touch "$build/configured"
 	fi
 	make -C "$source" O="$build" -j"$(nproc)" KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=sluice \
 		KBUILD_BUILD_HOST=lab bzImage modules
 }
 
-# unheeded_config CONFIG: an option that Kconfig dropped (a dependency is missing, a name has changed) must not go unnoticed
+# unheeded_config CONFIG WANTED: an option that Kconfig dropped (a dependency is missing, a name has changed) must not go unnoticed
 # until some test fails for want of it.
 unheeded_config()
 {
@@ -107,7 +123,7 @@ unheeded_config()
 		*=n) ! grep -q "^${line%=n}=" "$1" || { echo "not heeded: $line"; wrong=1; } ;;
 		*) grep -qxF "$line" "$1" || { echo "not heeded: $line"; wrong=1; } ;;
 		esac
-	done < <(grep '^CONFIG_' "$kernel_config")
+	done < <(grep '^CONFIG_' "$2")
 	return "$wrong"
 }
 

@@ -39,7 +39,7 @@ make_labmodules()
 	for module in "$lab_dir"/modules/*/; do
 		rm -rf "$objects"
 		run_logged "compiling $(basename "$module").ko" "$cache/log/labmodules" \
-			"$top_dir/setup/module" "$module" "$objects"
+			"$top_dir/setup/module" "$module" "$objects" ${lab_debug:+debug-kernel}
 		strip -g -o "$1/$(basename "$module").ko" "$objects/$(basename "$module").ko"
 	done
 	rm -rf "$objects"
@@ -54,13 +54,19 @@ lab_ready()
 	{ read -r lab_headers; read -r lab_qemu; read -r lab_initramfs; read -r lab_kernel; } <<<"$paths"
 	product labtools
 	lab_tools=$product
-	lab_modules=${LAB_MODULES:-}
-	if [ -z "$lab_modules" ]; then product labmodules; lab_modules=$product; fi
+	find_modules
 	# TCG's guests see the host's own time stamp counter. Told its rate they need not measure it, which goes wrong
 	# on a busy machine: one lab host ran ten times too fast.
 	lab_tsc_khz=$("$lab_tools/tsc-khz")
 	# Bounds on time are for what hangs, not for a busy machine.
 	lab_slow=${LAB_SLOW:-$(awk -v cores="$(nproc)" '{ printf "%d", 1 + $1 / cores }' /proc/loadavg)}
+}
+
+# find_modules: our own modules for $lab_kernel, or those of LAB_MODULES=DIR (broken on purpose, see mutants/run).
+find_modules()
+{
+	lab_modules=${LAB_MODULES:-}
+	if [ -z "$lab_modules" ]; then product labmodules; lab_modules=$product; fi
 }
 
 # sluice_binary: the program under test. The lab host has no libraries: a static one.
@@ -92,6 +98,7 @@ case_defaults()
 	lab_cpus=1
 	lab_args=''          # for the lab host's kernel
 	lab_qemu_args=''     # words for QEMU
+	lab_debug=''         # yes: the lab host's kernel has KASAN, lockdep and kmemleak (setup/setup debug-kernel: long to build)
 	lab_seconds=120      # bound on the whole boot; multiplied on a busy machine
 	lab_vmm=sluice       # sluice, qemu (as a guest's VMM) or none
 	lab_want_warnings='' # yes: kernel warnings in the lab host are part of the test
@@ -164,6 +171,10 @@ fill_in()
 {
 	local file
 
+	if [ -n "$lab_debug" ]; then
+		lab_kernel=$("$top_dir/setup/setup" debug-kernel) || return 1
+		find_modules
+	fi
 	mkdir -p "$1/in" "$1/out"
 	cp -r "$lab_dir/lib" "$1/in/lib"
 	cp -r "$lab_tools" "$1/in/tools"
