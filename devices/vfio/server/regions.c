@@ -141,13 +141,18 @@ int session_region_info(struct session *s, const struct vfio_user_message *in,
 	};
 	if (fd >= 0)
 		reply->flags |= VFIO_REGION_INFO_FLAG_MMAP;
-	if (caps.size)
+	if (caps.size) {
 		reply->flags |= VFIO_REGION_INFO_FLAG_CAPS;
+		/*
+		 * Also where there is no room for them, other than the kernel: QEMU takes a reply with the
+		 * flag and without an offset for malformed (hw/vfio-user/device.c).
+		 */
+		reply->cap_offset = sizeof(*reply);
+	}
 	/* Too little room: how much it takes, and the client asks again. */
 	if (reply->argsz > in->region_info.argsz)
 		goto out;
 	if (caps.size) {
-		reply->cap_offset = sizeof(*reply);
 		shift_caps(&caps, sizeof(*reply));
 		memcpy(s->buffer, caps.buf, caps.size);
 		out->message.data = s->buffer;
