@@ -23,6 +23,8 @@ void soft_control_set(struct run *run, const char *name, const char *value)
 		       "fail_state takes two numbers");
 	} else if (!strcmp(name, "reinit")) {
 		faults->reinit = true;
+	} else if (!strcmp(name, "trigger") && !strcmp(value, "error")) {
+		soft_effects(sd, REFERENCE_EFFECT_ERROR);
 	} else if (!strcmp(name, "trigger") && !strcmp(value, "remove")) {
 		reference_remove(&sd->model);
 		soft_effects(sd, REFERENCE_EFFECT_REMOVED);

@@ -234,21 +234,18 @@ static const struct absence soft_absences[] = {
 	ABSENT(HAS_TOKEN, "it is no VF"),
 	ABSENT(HAS_KVM_SEEN, "it has no use for a KVM"),
 	ABSENT(HAS_PINS, "it pins memory for single accesses only"),
-	ABSENT(HAS_ERR, "it has no errors that it could not tell otherwise"),
 	END_OF_ABSENCES,
 };
 
 static const struct difference soft_differences[] = {
 	REFERENCE_DIFFERENCES,
-	{"features.what_is_declared_absent_is_absent/err", 1,
-	 "it has the ERR interrupt of PCI Express, and no reason to raise it"},
 	END,
 };
 
 static const struct target soft = {
 	.name = "soft",
 	.what = "soft:reference, the reference device in this process",
-	.has = REFERENCE | HAS_FAULTS | HAS_LOW_POWER | HAS_GONE | HAS_REQUEST_OP,
+	.has = REFERENCE | HAS_FAULTS | HAS_LOW_POWER | HAS_GONE | HAS_ERR | HAS_REQUEST_OP,
 	.bar = REFERENCE_BAR_REGISTERS,
 	.bar_at = REFERENCE_ID,
 	.map_bar = REFERENCE_BAR_MEMORY,

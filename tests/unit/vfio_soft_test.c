@@ -33,7 +33,7 @@ struct vm {
 	uint8_t *bytes;
 	int memfd;
 	struct vfio_device *vdev;
-	atomic_uint requests, last_request, gone;
+	atomic_uint requests, last_request, gone, errors;
 };
 
 static void *run_loop(void *ctx)
@@ -57,7 +57,15 @@ static void on_gone(void *ctx)
 	atomic_fetch_add(&vm->gone, 1);
 }
 
-static const struct vfio_device_events events = {.request = on_request, .gone = on_gone};
+static void on_error(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	atomic_fetch_add(&vm->errors, 1);
+}
+
+static const struct vfio_device_events events = {
+	.request = on_request, .error = on_error, .gone = on_gone};
 
 /* Keys as "name=value name=value". */
 static int make(struct vm *vm, const char *name, const char *keys, struct vfio_device **out)
@@ -547,6 +555,24 @@ Test(vfio_soft, removal_is_told_once_and_the_device_stays_away)
 	vfio_unregister_device(vm->vdev);
 	vfio_device_free(vm->vdev);
 	vm->vdev = NULL;
+	vm_free(vm);
+}
+
+Test(vfio_soft, an_error_is_told_as_event_and_as_interrupt)
+{
+	struct vm *vm = vm_new("error-after=2");
+	const int32_t fd = eventfd(0, EFD_NONBLOCK);
+
+	cr_assert(set_irqs(vm->vdev, VFIO_PCI_ERR_IRQ_INDEX, ON, 0, 1, &fd, 4) == 0);
+	cr_assert(request(vm->vdev, REFERENCE_OPCODE_NOP, 0, 0, 0) == 0);
+	cr_assert(!pending(fd));
+	cr_assert(request(vm->vdev, REFERENCE_OPCODE_NOP, 0, 0, 0) == 0);
+	cr_assert(wait_fd(fd) == 1);
+	while (!atomic_load(&vm->errors))
+		sched_yield();
+	cr_assert(request(vm->vdev, REFERENCE_OPCODE_NOP, 0, 0, 0) == 0);
+	cr_assert(atomic_load(&vm->errors) == 1);
+	close(fd);
 	vm_free(vm);
 }
 

@@ -55,14 +55,17 @@ uint32_t reference_doorbell(struct reference_device *device, uint32_t tag)
 {
 	struct reference_request *r = &device->request;
 	const struct reference_block *block = &device->block;
+	uint32_t effects = 0;
 
+	if (device->faults.error_after && --device->faults.error_after == 0)
+		effects = REFERENCE_EFFECT_ERROR;
 	if (device->faults.remove_after && --device->faults.remove_after == 0) {
 		reference_remove(device);
 		return REFERENCE_EFFECT_REMOVED;
 	}
 	if (r->busy || reference_access_out(device)) {
 		device->status.rejected++;
-		return 0;
+		return effects;
 	}
 	memset(r, 0, sizeof(*r));
 	r->busy = true;
@@ -76,7 +79,7 @@ uint32_t reference_doorbell(struct reference_device *device, uint32_t tag)
 	r->source.entries = block->source_entries;
 	r->destination.address = block->destination;
 	r->destination.entries = block->destination_entries;
-	return REFERENCE_EFFECT_KICK;
+	return effects | REFERENCE_EFFECT_KICK;
 }
 
 static void send(struct reference_device *device, uint32_t vector)

@@ -65,6 +65,7 @@ struct reference_faults {
 	uint32_t fail_state_times; /* ... so many times; 0: never */
 	uint32_t lose_interrupt;   /* every so manieth MSI-X message is lost; 0: none */
 	uint32_t remove_after; /* the so manieth doorbell from now takes the device away; 0: none */
+	uint32_t error_after;  /* the so manieth doorbell reports an unrecoverable error; 0: none */
 	uint32_t slow_bytes;  /* reference_save() gives at most so many bytes a call; 0: no limit */
 	uint32_t truncate_at; /* the saved stream ends after so many bytes; 0: whole */
 	uint32_t flip_at;     /* one bit of this byte of the saved stream is wrong; 0: none */
@@ -228,11 +229,13 @@ void reference_remove(struct reference_device *device);
  *            before answering the write
  *   RESET    the device was reset: mappings of the BARs and migration data descriptors go
  *   REMOVED  the device is gone (also reported by reference_done)
+ *   ERROR    it reports an unrecoverable error (VFIO_PCI_ERR_IRQ_INDEX), and goes on
  */
 #define REFERENCE_EFFECT_KICK    (1u << 0)
 #define REFERENCE_EFFECT_DECODE  (1u << 1)
 #define REFERENCE_EFFECT_RESET   (1u << 2)
 #define REFERENCE_EFFECT_REMOVED (1u << 3)
+#define REFERENCE_EFFECT_ERROR   (1u << 4)
 
 /* Size of a region by its VFIO index (VFIO_PCI_*_REGION_INDEX); 0: there is none. */
 uint64_t reference_region_size(const struct reference_device *device, uint32_t index);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Upward: requests and surprise removal, raised on any thread and told on the loop. */
+/* Upward: requests, errors and surprise removal, raised on any thread and told on the loop. */
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,7 +15,7 @@ static void on_event(void *ctx, uint32_t events)
 	struct soft_device *sd = ctx;
 	const struct vfio_device_events *upward = sd->vdev.events;
 	void *upward_ctx = sd->vdev.events_ctx;
-	bool requested, gone;
+	bool requested, failed, gone;
 	unsigned count;
 	eventfd_t times;
 
@@ -25,16 +25,29 @@ static void on_event(void *ctx, uint32_t events)
 	soft_lock(sd);
 	requested = sd->requested;
 	count = sd->request_count;
-	sd->requested = false;
+	failed = sd->failed;
 	gone = sd->gone && !sd->told_gone;
 	sd->told_gone |= gone;
+	if (!gone)
+		sd->failed = false;
+	if (!gone && !failed)
+		sd->requested = false;
+	if ((gone && failed) || ((gone || failed) && requested))
+		soft_events_kick(sd);
 	soft_unlock(sd);
 
-	/* A handler may close and free the device: after the last one nothing of it is touched. */
+	/*
+	 * A handler may close and free the device: one is called, and nothing of it is touched
+	 * afterwards. What else there is comes with the next turn of the loop.
+	 */
 	if (gone) {
 		log_warn("vfio %s: the device was taken away", sd->vdev.dev);
 		if (upward && upward->gone)
 			upward->gone(upward_ctx);
+	} else if (failed) {
+		log_warn("vfio %s: the device reports an unrecoverable error", sd->vdev.dev);
+		if (upward && upward->error)
+			upward->error(upward_ctx);
 	} else if (requested && upward && upward->request) {
 		upward->request(upward_ctx, count);
 	}

@@ -109,6 +109,7 @@ static const char *take(struct soft_keys *keys, const char *name, const char *va
 		{"dma-delay", &keys->dma_delay_us, DELAY_MAX},
 		{"lose-interrupt", &faults->lose_interrupt, NUMBER_MAX},
 		{"remove-after", &faults->remove_after, NUMBER_MAX},
+		{"error-after", &faults->error_after, NUMBER_MAX},
 		{"slow-stream", &faults->slow_bytes, NUMBER_MAX},
 		{"truncate-stream", &faults->truncate_at, NUMBER_MAX},
 		{"flip-stream", &faults->flip_at, NUMBER_MAX},

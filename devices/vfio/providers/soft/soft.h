@@ -87,7 +87,7 @@ struct soft_device {
 	/* Events for the owner: raised anywhere, told on the loop. */
 	int event_fd;
 	struct loop_source *event_source;
-	bool gone, told_gone, requested;
+	bool gone, told_gone, requested, failed;
 	unsigned request_count;
 
 	int session_fd; /* eventfd of the migration session, ours; -1: none */

@@ -46,6 +46,11 @@ void soft_effects(struct soft_device *sd, uint32_t effects)
 		sd->kicked = true;
 		pthread_cond_signal(&sd->work);
 	}
+	if (effects & REFERENCE_EFFECT_ERROR) {
+		sd->failed = true;
+		soft_signal(sd->err);
+		soft_events_kick(sd);
+	}
 	if ((effects & REFERENCE_EFFECT_REMOVED) && !sd->gone) {
 		sd->gone = true;
 		soft_session_end(sd);
