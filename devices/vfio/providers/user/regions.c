@@ -138,9 +138,10 @@ static int take(struct user_device *ud, uint32_t index, const struct vfio_user_m
 
 	region->info = *info;
 	region->info.flags &= KNOWN_FLAGS;
+	/* libvfio-user says of a configuration space that it can neither be read nor written. */
+	if (index == VFIO_PCI_CONFIG_REGION_INDEX && ud->info.flags & VFIO_DEVICE_FLAGS_PCI)
+		region->info.flags |= VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
 	region->info.cap_offset = 0;
-	if (packet->fd_count > 1)
-		return refuse(ud, index, "came with more than one descriptor");
 	why = info->size ? check_region(region, index) : NULL;
 	if (why)
 		return refuse(ud, index, why);
@@ -165,6 +166,7 @@ static int take(struct user_device *ud, uint32_t index, const struct vfio_user_m
 	else if (packet->fd_count == 0)
 		return refuse(ud, index, "is said to be mappable, but comes without a descriptor");
 	if (region->info.flags & VFIO_REGION_INFO_FLAG_MMAP) {
+		/* libvfio-user sends the same one again for each area. */
 		region->fd = packet->fds[0];
 		packet->fds[0] = -1;
 		if (region->info.offset % PAGE || !long_enough(ud, region))
@@ -183,8 +185,8 @@ static int get(struct user_device *ud, uint32_t index, struct user_region *regio
 	int rc;
 
 	rc = ask(ud, index, argsz, &reply, &packet);
-	if (!rc && !reply.error && reply.region_info.argsz > argsz &&
-	    reply.region_info.flags & VFIO_REGION_INFO_FLAG_CAPS) {
+	/* Not by the flag: libvfio-user sets it, and sends the descriptor, only when there is room. */
+	if (!rc && !reply.error && reply.region_info.argsz > argsz) {
 		argsz = reply.region_info.argsz;
 		vfio_user_packet_free(packet);
 		packet = NULL;
