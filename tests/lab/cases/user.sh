@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+# Guests with devices of another process (--vfio user:): the reference device from sluice serve, and from a server whose protocol
+# code is libvfio-user's; and libvfio-user's own samples, one of which is to be refused.
+# shellcheck shell=sh disable=SC2034
+
+lab_iommu=none
+lab_seconds=400
+
+host_before()
+{
+	. "$top_dir/tests/peers/lib.sh"
+	cp -r "$("$top_dir/setup/setup" peers)/bin" "$lab_run/in/peers" && build_reference_server "$lab_run/in/peers/reference-server"
+}
+
+# serve NAME COMMAND...: a server in the background, until its socket /tmp/NAME.sock is there.
+serve()
+{
+	serve_name=$1
+	shift
+	rm -f "/tmp/$serve_name.sock"
+	"$@" >"/tmp/$serve_name-server.log" 2>&1 &
+	server=$!
+	check "$serve_name: the server is there" wait_for 30 test -S "/tmp/$serve_name.sock"
+}
+
+job()
+{
+	. /lab/in/lib/refdev.sh
+
+	serve ours /lab/in/sluice serve --vfio soft:reference --socket /tmp/ours.sock || return
+	refdev_guest ours --vfio user:/tmp/ours.sock
+	guest_quit ours
+	same 'ours: the guest ended well' "$guest_status" 0
+	kill $server
+	serve_status=0
+	wait $server || serve_status=$?
+	same 'ours: the server ended well' "$serve_status" 0
+
+	serve theirs /lab/in/peers/reference-server /tmp/theirs.sock || return
+	refdev_guest theirs --vfio user:/tmp/theirs.sock
+	guest_quit theirs
+	same 'theirs: the guest ended well' "$guest_status" 0
+	kill $server
+
+	serve gpio /lab/in/peers/gpio-pci-idio-16 /tmp/gpio.sock || return
+	guest_ok gpio "libvfio-user's gpio in a guest" '
+		for d in /sys/bus/pci/devices/*; do [ "$(cat $d/device)" != 0x0dc8 ] || break; done
+		cat $d/vendor $d/device; echo 1 >$d/enable
+		for i in 1 2 3 4 5 6 7; do dd if=$d/resource2 bs=1 count=1 2>/dev/null | od -An -tu1; done
+	' --vfio user:/tmp/gpio.sock
+	# Its pins are a counter that goes up with every third read.
+	contains 'its registers answer' "$guest_log" '^ +2'
+	kill $server
+
+	# A BAR of 12 KiB: nothing that PCI has.
+	serve odd /lab/in/peers/server /tmp/odd.sock || return
+	guest odd true --vfio user:/tmp/odd.sock
+	same 'a BAR of 12 KiB is refused' "$vmm_status" 1
+	contains 'and why is said' "$guest_log" 'odd.sock.*power of two'
+	# It may have ended by itself.
+	kill $server 2>/dev/null || true
+}
