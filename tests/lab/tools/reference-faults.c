@@ -60,8 +60,9 @@ static void pin(void)
 	set32(REFERENCE_INT_ENABLE, REFERENCE_INT_DONE);
 	nop(0);
 	check(took(line), "the end of a request drives it");
+	set32(REFERENCE_INT_STATUS, REFERENCE_INT_DONE);
 	nop(0);
-	check(idle() && !came(line, 0), "masked now: no second one");
+	check(idle() && !came(line, 0), "masked now: another does not");
 	check(!set_irq(VFIO_PCI_INTX_IRQ_INDEX, UNMASK | VFIO_IRQ_SET_DATA_NONE, 0) && took(line),
 	      "unmasked, and still driven: again");
 	set32(REFERENCE_INT_STATUS, REFERENCE_INT_DONE);
@@ -80,6 +81,31 @@ static void pin(void)
 	check(!set_irq(VFIO_PCI_MSIX_IRQ_INDEX, TRIGGER, done_event), "MSI-X on");
 	close(line);
 	close(served);
+}
+
+// Of a call that fails half way nothing stays.
+static void half_a_block(void)
+{
+	const int good = eventfd(0, EFD_NONBLOCK);
+	struct {
+		struct vfio_irq_set set;
+		int32_t fds[2];
+	} arg = {.set = {.argsz = sizeof(arg),
+			 .flags = TRIGGER,
+			 .index = VFIO_PCI_MSIX_IRQ_INDEX,
+			 .start = 1,
+			 .count = 2},
+		 .fds = {good, 9999}};
+
+	fails(ioctl(device, VFIO_DEVICE_SET_IRQS, &arg), EBADF,
+	      "two vectors, one of a bad descriptor");
+	set32(REFERENCE_VECTOR, 1);
+	nop(REFERENCE_COMMAND_INTERRUPT);
+	check(idle() && !came(good, 0), "the good one is not set either");
+	set32(REFERENCE_VECTOR, 0);
+	nop(REFERENCE_COMMAND_INTERRUPT);
+	check(request_end() == 0, "one that was set before is");
+	close(good);
 }
 
 // ---- ioeventfd ---------------------------------------------------------------------------------
@@ -304,31 +330,106 @@ static void drain(int fd, uint8_t *data, ssize_t *size)
 		*size += got;
 }
 
-// What user space writes to mapped memory nobody sees; it is in the stream all the same.
-static void mapped_stores(void)
+// What is written after it was sent is sent again: by a register access, and by a mapping, whose stores nobody sees.
+static void late_stores(bool mapped)
 {
-	volatile uint32_t *bar = mmap(NULL, 0x10000, PROT_READ | PROT_WRITE, MAP_SHARED, device,
-				      REGION(REFERENCE_BAR_MEMORY));
 	struct vfio_precopy_info info = {.argsz = sizeof(info), .flags = 0xabcd};
+	const uint64_t at = mapped ? 0x3000 : 0x5000;
 	uint8_t *data = malloc(STREAM);
+	volatile uint32_t *bar;
 	ssize_t size = 0;
 	int fd;
 
-	check(bar != MAP_FAILED && !set_state(VFIO_DEVICE_STATE_PRE_COPY, &fd), "to PRE_COPY");
+	check(!reset() && !set_state(VFIO_DEVICE_STATE_PRE_COPY, &fd), "to PRE_COPY");
 	check(!ioctl(fd, VFIO_MIG_GET_PRECOPY_INFO, &info) && info.initial_bytes &&
 		      info.flags == 0xabcd,
 	      "sizes, and flags left alone for who knows none");
 	drain(fd, data, &size);
 	check(errno == ENOMSG, "all of it for now");
-	bar[0x3000 / 4] = 0x5eed;
-	munmap((void *)bar, 0x10000);
+	if (mapped) {
+		bar = mmap(NULL, 0x10000, PROT_READ | PROT_WRITE, MAP_SHARED, device,
+			   REGION(REFERENCE_BAR_MEMORY));
+		check(bar != MAP_FAILED, "a mapping");
+		bar[at / 4] = 0x5eed;
+		munmap((void *)bar, 0x10000);
+	} else {
+		set32(REGION(REFERENCE_BAR_MEMORY) + at, 0x5eed);
+		check(!ioctl(fd, VFIO_MIG_GET_PRECOPY_INFO, &info) && info.dirty_bytes,
+		      "it is dirty");
+	}
 	check(!set_state(VFIO_DEVICE_STATE_STOP_COPY, NULL), "to STOP_COPY");
 	drain(fd, data, &size);
 	check(!set_state(VFIO_DEVICE_STATE_RUNNING, NULL), "to RUNNING");
 	close(fd);
-	check(load(data, size) == 0 && get32(REGION(REFERENCE_BAR_MEMORY) + 0x3000) == 0x5eed,
-	      "a store after the memory was sent is loaded");
+	check(load(data, size) == 0 && get32(REGION(REFERENCE_BAR_MEMORY) + at) == 0x5eed,
+	      mapped ? "a mapped store after the memory was sent is loaded"
+		     : "a write after it was sent is loaded");
 	free(data);
+}
+
+// ---- DMA ---------------------------------------------------------------------------------------
+
+// The last byte of a range is logged, too.
+static void log_to_the_end(void)
+{
+	struct vfio_device_feature_dma_logging_range range = {.iova = IOVA, .length = 0x10000};
+	struct vfio_device_feature_dma_logging_control start = {
+		.page_size = 4096, .num_ranges = 1, .ranges = (uintptr_t)&range};
+	uint64_t bitmap = 0;
+	struct vfio_device_feature_dma_logging_report report = {
+		.iova = IOVA, .length = 0x10000, .page_size = 4096, .bitmap = (uintptr_t)&bitmap};
+
+	check(!feature(VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START, &start,
+		       sizeof(start)),
+	      "logging");
+	check(fill(0, IOVA + 0xffff, 1, 1) == 0, "a write to the last byte");
+	check(!feature(VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, &report,
+		       sizeof(report)) &&
+		      bitmap == 0x8000,
+	      "is in the log");
+	check(!feature(VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL, 0),
+	      "no more logging");
+}
+
+// A page that was read is no page to be written.
+static void read_only(void)
+{
+	const uint64_t at = IOVA + 2 * MEMORY;
+
+	memset(memory, 0x33, 4096);
+	check(!map_for(ioas, memory, at, 4096, IOMMU_IOAS_MAP_READABLE), "a page for reading");
+	check(checksum(at, 4096) == 0 && fill(0, at, 16, 0x44) == REFERENCE_ERROR_WRITE &&
+		      memory_is(memory, 16, 0x33),
+	      "is read, and not written");
+	check(!unmap(ioas, at, 4096), "and goes");
+}
+
+static void failed_attach(void)
+{
+	struct iommu_ioas_alloc other = {.size = sizeof(other)};
+
+	check(!ioctl(iommufd, IOMMU_IOAS_ALLOC, &other), "another space");
+	control("fail_attach", "12");
+	fails(attach(other.out_ioas_id), ENOMEM, "an attachment that is made to fail");
+	control("fail_attach", "0");
+	check(fill(0, IOVA, 4096, 0x44) == 0 && memory_is(memory, 4096, 0x44),
+	      "leaves the old one");
+	check(!detach() && !attach(ioas), "detach, attach");
+}
+
+// Nothing of one user is left when it has closed, even before the next one opens.
+static void closing(void)
+{
+	int fd;
+	uint8_t byte;
+
+	check(!set_state(VFIO_DEVICE_STATE_STOP_COPY, &fd), "to STOP_COPY");
+	end();
+	check(shown("migration_state") == VFIO_DEVICE_STATE_RUNNING, "closed: it runs again");
+	check(shown("pinned") == 0, "and has nothing pinned");
+	fails((int)read(fd, &byte, 1), ENODEV, "a descriptor that outlives it is of no use");
+	close(fd);
+	begin();
 }
 
 static void removal(void)
@@ -406,12 +507,18 @@ int main(int argc, char **argv)
 	if (!begin())
 		return 1;
 	pin();
+	half_a_block();
 	doorbell();
 	mappings();
 	lost_interrupts();
 	streams();
 	sessions();
-	mapped_stores();
+	late_stores(false);
+	late_stores(true);
+	log_to_the_end();
+	read_only();
+	failed_attach();
+	closing();
 	removal();
 	end();
 	return failures > 0;

@@ -158,6 +158,15 @@ static inline int fill(uint32_t pasid, uint64_t iova, uint32_t length, uint8_t v
 	return request_end();
 }
 
+static inline int checksum(uint64_t iova, uint32_t length)
+{
+	set64(REFERENCE_SOURCE, iova);
+	set32(REFERENCE_LENGTH, length);
+	set32(REFERENCE_COMMAND, REFERENCE_OPCODE_CRC | REFERENCE_COMMAND_INTERRUPT);
+	set32(REFERENCE_DOORBELL, 1);
+	return request_end();
+}
+
 static inline bool memory_is(const uint8_t *at, size_t length, uint8_t value)
 {
 	for (size_t i = 0; i < length; i++) {
@@ -167,12 +176,12 @@ static inline bool memory_is(const uint8_t *at, size_t length, uint8_t value)
 	return true;
 }
 
-static inline int map(uint32_t space, void *where, uint64_t iova, uint64_t length)
+static inline int map_for(uint32_t space, void *where, uint64_t iova, uint64_t length,
+			  uint32_t rights)
 {
 	struct iommu_ioas_map map = {
 		.size = sizeof(map),
-		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
-			 IOMMU_IOAS_MAP_READABLE,
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | rights,
 		.ioas_id = space,
 		.user_va = (uintptr_t)where,
 		.length = length,
@@ -180,6 +189,12 @@ static inline int map(uint32_t space, void *where, uint64_t iova, uint64_t lengt
 	};
 
 	return ioctl(iommufd, IOMMU_IOAS_MAP, &map);
+}
+
+static inline int map(uint32_t space, void *where, uint64_t iova, uint64_t length)
+{
+	return map_for(space, where, iova, length,
+		       IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE);
 }
 
 static inline int unmap(uint32_t space, uint64_t iova, uint64_t length)
@@ -223,9 +238,11 @@ static inline int feature(uint32_t flags, void *data, size_t size)
 
 	arg->argsz = sizeof(*arg) + size;
 	arg->flags = flags;
-	memcpy(arg->data, data, size);
+	if (size)
+		memcpy(arg->data, data, size);
 	rc = ioctl(device, VFIO_DEVICE_FEATURE, arg);
-	memcpy(data, arg->data, size);
+	if (size)
+		memcpy(data, arg->data, size);
 	return rc;
 }
 

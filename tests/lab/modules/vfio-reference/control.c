@@ -126,6 +126,23 @@ static ssize_t fail_attach_store(struct device *dev, struct device_attribute *at
 }
 static DEVICE_ATTR_WO(fail_attach);
 
+/* Microseconds, behind the IOMMU: an access to memory takes so long. */
+static ssize_t delay_dma_store(struct device *dev, struct device_attribute *attr,
+			       const char *buffer, size_t count)
+{
+	struct vref_device *v = dev_get_drvdata(dev);
+	unsigned int us;
+	int ret = kstrtouint(buffer, 0, &us);
+
+	if (ret)
+		return ret;
+	if (!v->physical)
+		return -EOPNOTSUPP;
+	vref_iommu_delay(dev, us);
+	return count;
+}
+static DEVICE_ATTR_WO(delay_dma);
+
 /* "STATE TIMES": entering this migration state fails so many times. */
 static ssize_t fail_state_store(struct device *dev, struct device_attribute *attr,
 				const char *buffer, size_t count)
@@ -199,6 +216,7 @@ static struct attribute *vref_attributes[] = {
 	&dev_attr_pinned.attr,
 	&dev_attr_token.attr,
 	&dev_attr_fail_attach.attr,
+	&dev_attr_delay_dma.attr,
 	&dev_attr_fail_state.attr,
 	&dev_attr_lose_interrupt.attr,
 	&dev_attr_remove_after.attr,

@@ -130,7 +130,6 @@ static void vref_close_device(struct vfio_device *vdev)
 	vref_resume(v);
 	/* The engine looks at the model once more, if it was kicked, and finds nothing. */
 	cancel_work_sync(&v->engine);
-	vref_emulated_unpin(v);
 }
 
 static long vref_get_info(struct vfio_device_info __user *arg)

@@ -6,7 +6,8 @@
  * VFIO has no PASIDs for this kind; here each one is an access of its own.
  *
  * As real mediated devices do, the device keeps memory pinned that it uses again and again: one page.
- * It is what .dma_unmap is for: an unmapping in user space goes no further until it is given back.
+ * It is what .dma_unmap is for: an unmapping in user space goes no further until it is given back. Detach,
+ * replace and close call it too, for all there is.
  */
 #include <linux/highmem.h>
 #include <linux/sched.h>
@@ -40,12 +41,6 @@ static struct page *vref_pin(struct vref_device *v, u64 iova, bool write)
 	v->pin.iova = iova;
 	v->pin.write = write;
 	return v->pin.page;
-}
-
-void vref_emulated_unpin(struct vref_device *v)
-{
-	guard(mutex)(&v->pin.lock);
-	vref_unpin(v);
 }
 
 void vref_emulated_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length)

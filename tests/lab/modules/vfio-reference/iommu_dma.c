@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* DMA through the software IOMMU: translation, the copy, and page requests where that fails. */
+#include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
@@ -16,8 +17,8 @@
 #define VREF_REQUEST_TRIES 4
 
 /* Copy inside of one page; the domain's lock is held for read. */
-static int vref_copy_page(struct vref_domain *table, u64 iova, void *data, size_t length,
-			  bool write)
+static int vref_copy_page(struct vref_master *master, struct vref_domain *table, u64 iova,
+			  void *data, size_t length, bool write)
 {
 	unsigned long right = write ? VREF_PTE_WRITE : VREF_PTE_READ, pte, pfn;
 	void *entry = NULL;
@@ -31,6 +32,8 @@ static int vref_copy_page(struct vref_domain *table, u64 iova, void *data, size_
 	if (!(pte & right) || !pfn_valid(pfn))
 		return -EFAULT;
 
+	if (READ_ONCE(master->delay_us))
+		fsleep(READ_ONCE(master->delay_us));
 	page = kmap_local_page(pfn_to_page(pfn)) + offset_in_page(iova);
 	if (write)
 		memcpy(page, data, length);
@@ -110,7 +113,7 @@ static int vref_rw_page(struct vref_master *master, u32 pasid, u64 iova, void *d
 		return -EFAULT;
 	table = to_vref_domain(domain);
 	guard(rwsem_read)(&table->lock);
-	return vref_copy_page(table, iova, data, length, write);
+	return vref_copy_page(master, table, iova, data, length, write);
 }
 
 int vref_iommu_rw(struct device *dev, u32 pasid, u64 iova, void *data, size_t length, bool write)

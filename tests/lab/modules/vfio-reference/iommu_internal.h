@@ -44,6 +44,7 @@ struct vref_master {
 	struct iommu_domain *rid; /* NULL: blocked */
 	struct xarray pasids;     /* PASID -> iommu_domain */
 	int fail_attach;
+	unsigned int delay_us;
 
 	/*
 	 * The queue of page requests is the device's, the domains that want one are many: it is there as

@@ -175,7 +175,6 @@ int vref_emulated_attach(struct vfio_device *vdev, u32 *pt_id);
 int vref_emulated_pasid_attach(struct vfio_device *vdev, u32 pasid, u32 *pt_id);
 void vref_emulated_pasid_detach(struct vfio_device *vdev, u32 pasid);
 void vref_emulated_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length);
-void vref_emulated_unpin(struct vref_device *v);
 
 /* ---- migration.c ---- */
 
