@@ -315,7 +315,13 @@ Test(server, a_client_learns_what_the_device_is, .timeout = 120)
 	const struct vfio_region_info_cap_sparse_mmap *sparse = reply.data;
 
 	cr_assert_eq(sparse->header.id, VFIO_REGION_INFO_CAP_SPARSE_MMAP);
-	cr_assert_eq(sparse->header.next, 0);
+	/* The next one counts from the structure in front of the chain. */
+	cr_assert_eq(sparse->header.next, 32 + sizeof(*sparse) + sizeof(sparse->areas[0]));
+	const struct vfio_info_cap_header *type =
+		(const void *)((const char *)reply.data + sparse->header.next - 32);
+
+	cr_assert_eq(type->id, VFIO_REGION_INFO_CAP_TYPE);
+	cr_assert_eq(type->next, 0);
 	cr_assert_eq(sparse->areas[0].offset, 4096);
 	uint8_t *memory = mmap(NULL, SERVED_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED,
 			       packet->fds[0], (off_t)reply.region_info.offset);
