@@ -241,6 +241,20 @@ static void use_irqs(struct vfio_device *vdev)
 		vfio_device_ioctl(vdev, VFIO_DEVICE_SET_IRQS, set);
 		for (uint32_t n = 0; n < count; n += 3)
 			close(((int32_t *)set->data)[n]);
+		/* All pairs of data and action, then off. */
+		for (uint32_t flags = 0; flags < 128; flags++) {
+			set->flags = flags;
+			memset(set->data, flags & VFIO_IRQ_SET_DATA_EVENTFD ? 0xff : 1,
+			       sizeof(room) - sizeof(*set));
+			vfio_device_ioctl(vdev, VFIO_DEVICE_SET_IRQS, set);
+		}
+		set->start = info.count;
+		vfio_device_ioctl(vdev, VFIO_DEVICE_SET_IRQS, set);
+		*set = (struct vfio_irq_set){.argsz = sizeof(*set),
+					     .flags = VFIO_IRQ_SET_DATA_NONE |
+						      VFIO_IRQ_SET_ACTION_TRIGGER,
+					     .index = i};
+		vfio_device_ioctl(vdev, VFIO_DEVICE_SET_IRQS, set);
 	}
 }
 
