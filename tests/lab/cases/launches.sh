@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+# Twenty launches with a device, one after another, of which every fifth is killed in the midst: each begins on a host that looks as
+# before the first, and nothing is left after the last: no open file, map, pinned page, interrupt, VM or lock.
+# shellcheck shell=sh disable=SC2034
+
+lab_devices='
+	nvme,serial=lab1,drive=@16M
+'
+lab_seconds=180
+
+# What a launch could leave behind in the host, in words that are the same before and after.
+traces()
+{
+	echo "processes: $(pidof sluice)"
+	echo "holders: $(ls -l /proc/[0-9]*/fd/ 2>/dev/null | grep -E '/dev/(vfio|iommu|kvm)|anon_inode:(kvm|\[vfio|iommufd)|memfd:')"
+	echo "pinned: $(awk '/nr_foll_pin_acquired/ { n += $2 } /nr_foll_pin_released/ { n -= $2 } END { print n }' /proc/vmstat)"
+	echo "locked: $(awk '/^(Mlocked|Unevictable):/ { print $1 $2 }' /proc/meminfo | tr '\n' ' ')"
+	echo "interrupts: $(grep -c vfio /proc/interrupts)"
+	echo "VMs: $(ls -d /sys/kernel/debug/kvm/[0-9]* 2>/dev/null)"
+	echo "locks: $(cat /proc/locks)"
+	echo "device: $(cat "$pci/devices/$nvme/enable" "$pci/devices/$nvme/power_state" | tr '\n' ' ')"
+}
+
+# The last references go a moment after the process.
+clean() { traces >/tmp/traces.now; cmp -s /tmp/traces.before /tmp/traces.now; }
+
+free_kib() { awk '/^MemAvailable:/ { print $2 }' /proc/meminfo; }
+
+launch()
+{
+	if [ $(($1 % 5)) -eq 4 ]; then
+		guest_start killed --memory 128M --vfio "$nvme" || return
+		kill -9 "$(guest_pid killed)"
+		guest_end killed
+		return 0
+	fi
+	guest "launch" 'head -c 21 /dev/nvme0n1; echo' --memory 128M --vfio "$nvme"
+	[ "$guest_status" = 0 ] && [ "$vmm_status" = 0 ] && grep -q '^SLUICE-LAB-DISK disk1' "$guest_log" && return
+	tail -n 40 "$guest_log"
+	echo "launch $1: guest status '$guest_status', VMM's $vmm_status"
+	return 1
+}
+
+job()
+{
+	nvme=$(device 1)
+	check 'bind' bind "$nvme" || return
+	# The first one makes what stays for good: caches of the kernel.
+	check 'a launch' launch 0 || return
+	traces >/tmp/traces.before
+	lacks 'nobody holds anything' /tmp/traces.before '^(processes|holders|VMs|locks): .'
+	before=$(free_kib)
+	i=1
+	while [ $i -le 20 ]; do
+		check "launch $i" launch $i || return
+		wait_for 20 clean || { diff /tmp/traces.before /tmp/traces.now >/tmp/traces.diff; not_ok "nothing is left of launch $i" 'it differs:' - </tmp/traces.diff; return 1; }
+		i=$((i + 1))
+	done
+	ok 'nothing is left of any'
+	after=$(free_kib)
+	echo "# available before: $before KiB, after: $after KiB"
+	check 'the memory of the host is back' test "$after" -gt $((before - 16384))
+	check 'the device goes back to its driver' unbind "$nvme"
+	check 'and works there' wait_for 20 test -b /dev/nvme0n1
+}
