@@ -217,19 +217,16 @@ guest_tools()
 	guest_more_initrd=/tmp/tools.cpio
 }
 
-# exec_vmm CMDLINE ARGUMENTS...: become the VMM; call it in a subshell. It is killed after $guest_seconds, if any.
-# $guest_trace, if set, is a program that runs it.
+# exec_vmm CMDLINE ARGUMENTS...: become the VMM; call it in a subshell. $guest_trace, if set, is a program that runs it.
 exec_vmm()
 {
 	vmm_cmdline="$guest_cmdline $1"
 	shift
 	exec 9>&-
-	# busybox's timeout leaves its process to the command: the VMM has the pid the subshell had.
-	vmm_bound="${guest_seconds:+timeout -s KILL $((guest_seconds * lab_slow))} ${guest_trace:-}"
 	# shellcheck disable=SC2086 # words
 	case $lab_vmm in
 	sluice)
-		exec $vmm_bound /lab/in/sluice run --kernel "$guest_kernel" --initrd "$guest_initrd" \
+		exec ${guest_trace:-} /lab/in/sluice run --kernel "$guest_kernel" --initrd "$guest_initrd" \
 			${guest_more_initrd:+--initrd "$guest_more_initrd"} \
 			--cmdline "$vmm_cmdline" --serial stdio "$@"
 		;;
@@ -240,7 +237,7 @@ exec_vmm()
 			cat "$guest_initrd" "$guest_more_initrd" >/tmp/all.cpio
 			guest_initrd=/tmp/all.cpio
 		fi
-		exec $vmm_bound /lab/qemu/bin/qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
+		exec ${guest_trace:-} /lab/qemu/bin/qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
 			-machine q35 -accel kvm -cpu host -chardev stdio,id=console,signal=off -serial chardev:console \
 			-device isa-debug-exit,iobase=0xf4,iosize=1 -object iommufd,id=iommufd0 $qemu_args \
 			-kernel "$guest_kernel" -initrd "$guest_initrd" -append "$vmm_cmdline"
@@ -328,7 +325,7 @@ guest_expect() { wait_for "${3:-$guest_seconds}" guest_printed "$1" "$2" && grep
 guest_printed() { ! guest_lives "$1" || grep -qE -- "$2" "/tmp/$1.log"; }
 
 # guest_lives NAME: its VMM has not ended. Not "kill -0": that is content with a zombie.
-guest_lives() { read -r _ _ guest_state _ <"/proc/$(guest_pid "$1")/stat" && [ "$guest_state" != Z ]; }
+guest_lives() { { read -r _ _ guest_state _ <"/proc/$(guest_pid "$1")/stat"; } 2>/dev/null && [ "$guest_state" != Z ]; }
 
 # guest_quit NAME [STATUS]: let a guest of guest_start end by itself; see guest for what is set.
 guest_quit()
@@ -353,6 +350,31 @@ guest_end()
 	cp "$guest_log" "/lab/out/guest-$1.log"
 }
 
+# watch_guest NAME PID: a VMM that still runs when $guest_seconds are over is killed, but not before it said where it is: its
+# registers and devices (SIGUSR1), and where the kernel has its threads, twice.
+watch_guest()
+{
+	exec 9>&-
+	watch_until=$(($(uptime_cs) + guest_seconds * 100 * lab_slow))
+	while [ "$(uptime_cs)" -lt "$watch_until" ]; do
+		guest_lives "$1" && [ "$(guest_pid "$1")" = "$2" ] || return 0
+		sleep 1
+	done
+	{
+		echo "--- $1 is killed, after $((guest_seconds * lab_slow)) s; where it was:"
+		for _ in 1 2; do
+			[ "$lab_vmm" != sluice ] || kill -USR1 "$2"
+			for watch_task in "/proc/$2/task"/*; do
+				echo "$(cat "$watch_task/comm"): $(cat "$watch_task/syscall")"
+				[ ! -e "$watch_task/stack" ] || sed 's/^/    /' "$watch_task/stack"
+			done
+			sleep 2
+		done
+		grep -H . "/sys/kernel/debug/kvm/$2"-*/*exits "/sys/kernel/debug/kvm/$2"-*/irq_injections
+	} >>"/tmp/$1.log" 2>&1
+	kill -KILL "$2"
+}
+
 # guest_pid NAME: the VMM's process.
 guest_pid() { cat "/tmp/$1.pid"; }
 
@@ -370,4 +392,5 @@ guest_start_vmm()
 	# For reading and writing, so that the guest's input does not end with the first who writes.
 	(exec_vmm "run=$guest_run" "$@") <>"/tmp/$guest_name.in" >"/tmp/$guest_name.log" 2>&1 &
 	echo $! >"/tmp/$guest_name.pid"
+	[ -z "$guest_seconds" ] || watch_guest "$guest_name" "$(guest_pid "$guest_name")" &
 }

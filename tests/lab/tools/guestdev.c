@@ -7,7 +7,7 @@
  *   guestdev identify BDF ADDRESS     NVMe: write the Identify data to that bus address by DMA
  *   guestdev bar BDF N [OFFSET]       memory BAR N: every access width at its start, OFFSET and end
  *   guestdev peek BDF N OFFSET        one 32-bit read of BAR N through sysfs
- *   guestdev faults BDF N OFFSET      the same 100 times, each the first access after memory decode went
+ *   guestdev faults BDF N OFFSET      the same 5 times, each the first access after memory decode went
  *                                     off and on, and right after a page fault: all read alike
  *   guestdev cap BDF ID               has the function that extended capability?
  *   guestdev msix BDF                 trigger nothing, but enable every vector and count them
@@ -319,7 +319,7 @@ static void after_faults(const char *bdf, unsigned index, unsigned offset)
 	config = open(path, O_RDWR);
 	if (page == MAP_FAILED || config < 0)
 		err(1, "%s", path);
-	for (unsigned round = 0; round < 100; round++) {
+	for (unsigned round = 0; round < 5; round++) {
 		set_command(config, 0);
 		set_command(config, 2);
 		for (unsigned i = 0; i < 3; i++) {
