@@ -25,7 +25,7 @@
 #define VFIO_PCI                                                                                   \
 	(HAS_PHYSICAL | HAS_NODE | HAS_RESET | HAS_BAR | HAS_DECODE | HAS_REQ | HAS_ERR |          \
 	 HAS_TAKE_AWAY | HAS_MSIX | HAS_MSIX_TABLE | HAS_IOEVENTFD | HAS_HOT_RESET |               \
-	 HAS_LOW_POWER)
+	 HAS_LOW_POWER | HAS_OTHERS)
 
 /* Of them all. */
 #define VFIO_PCI_ABSENCES                                                                          \
