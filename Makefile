@@ -148,6 +148,7 @@ fuzz-short:
 SUITE = 'lint=$(MAKE) --no-print-directory lint' \
 	'docs=tests/docs' \
 	'unit=$(MAKE) -j$(JOBS) --no-print-directory unit BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
+	'contract=$(MAKE) -j$(JOBS) --no-print-directory contract BUILD=$(BUILD)/asan OPT="-O1 -g" SAN="$(ASAN)"' \
 	'threads=$(MAKE) -j$(JOBS) --no-print-directory unit-threads BUILD=$(BUILD)/tsan OPT="-O1 -g" SAN=-fsanitize=thread' \
 	'clang=$(MAKE) -j$(JOBS) --no-print-directory all BUILD=$(BUILD)/clang CC=clang' \
 	'fuzz=$(MAKE) -j$(JOBS) --no-print-directory fuzz-short' \
