@@ -195,7 +195,7 @@ fill_in()
 # lab_command DIR KERNEL-ARGS QEMU-ARGS...: the array lab_command, ready to run.
 lab_command()
 {
-	local dir=$1 args=$2 iommu share first=()
+	local dir=$1 args=$2 iommu share
 	shift 2
 
 	device_args "$dir"
@@ -203,13 +203,8 @@ lab_command()
 	share=("in,path=$dir/in,readonly=on" "out,path=$dir/out")
 	# QEMU itself is there for cases that compare with it.
 	share+=("qemu,path=$lab_qemu,readonly=on")
-	# QEMU's VMRUN leaves the vector it injected as the processor's pending exception (target/i386/tcg/system/svm_helper.c,
-	# helper_vmrun). A kick without an interrupt before the next exit delivers it again, whatever the guest's interrupt flag:
-	# the guest's timer interrupt enters itself and spins on its own lock. Such kicks come late, from a main thread that lost
-	# its core between raising an interrupt and kicking the processor; so it does not lose it. Its other threads are ordinary.
-	! chrt -R -f 1 true 2>/dev/null || first=(chrt -R -f 1)
 	# shellcheck disable=SC2206 # words
-	lab_command=("${first[@]}" "$lab_qemu/bin/qemu-system-x86_64" -nodefaults -no-user-config -display none -no-reboot
+	lab_command=("$lab_qemu/bin/qemu-system-x86_64" -nodefaults -no-user-config -display none -no-reboot
 		-machine q35 -accel tcg,thread=multi -cpu max -smp "$lab_cpus" -m "$lab_memory" $iommu
 		-kernel "$lab_kernel/bzImage" -initrd "$lab_initramfs"
 		-append "console=ttyS0 panic=-1 quiet cryptomgr.notests intel_iommu=on,sm_on no_timer_check tsc=reliable tsc_early_khz=$lab_tsc_khz $lab_args $args"
