@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -814,6 +815,100 @@ Test(server, a_second_client_waits_for_the_first_to_leave, .timeout = 120)
 
 	cr_assert_eq(dma(third, 0), -ENOENT);
 	done(third);
+	stop(&s);
+}
+
+/* The socket that listens at @path. */
+static int listener_at(const char *path)
+{
+	struct sockaddr_un address;
+	socklen_t size;
+	int listens;
+
+	for (int fd = 3; fd < 1024; fd++) {
+		memset(&address, 0, sizeof(address));
+		size = sizeof(address) - 1;
+		if (getsockname(fd, (struct sockaddr *)&address, &size) ||
+		    address.sun_family != AF_UNIX || strcmp(address.sun_path, path) != 0)
+			continue;
+		size = sizeof(listens);
+		if (!getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) && listens)
+			return fd;
+	}
+	cr_assert(false);
+	return -1;
+}
+
+/* Is @fd in the epoll set that @info (/proc/self/fdinfo/EPOLL) tells of? */
+static bool watched(int info, int fd)
+{
+	char text[4096], line[32];
+	const ssize_t n = pread(info, text, sizeof(text) - 1, 0);
+
+	cr_assert_gt(n, 0);
+	text[n] = '\0';
+	snprintf(line, sizeof(line), "tfd: %8d ", fd);
+	return strstr(text, line) != NULL;
+}
+
+/* What tells of the epoll set that watches @fd. */
+static int epoll_info(int fd)
+{
+	char path[64], target[32];
+
+	for (int i = 3; i < 1024; i++) {
+		int info;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", i);
+		if (readlink(path, target, sizeof(target)) < 22 ||
+		    memcmp(target, "anon_inode:[eventpoll]", 22) != 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", i);
+		info = open(path, O_RDONLY | O_CLOEXEC);
+		cr_assert_geq(info, 0);
+		if (watched(info, fd))
+			return info;
+		close(info);
+	}
+	cr_assert(false);
+	return -1;
+}
+
+Test(server, without_a_descriptor_for_a_client_it_waits_and_does_not_spin, .timeout = 120)
+{
+	struct rlimit limit, none;
+	struct server s;
+
+	start(&s);
+	const int listener = listener_at(s.path), info = epoll_info(listener);
+	const int early = connect_to(s.path);
+
+	/* One that leaves at once, so that all which the server needs for one is there. */
+	close(early);
+	done(new_client(&s));
+	while (!watched(info, listener))
+		usleep(1000);
+
+	const int socket_of_next = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int lowest;
+
+	strcpy(address.sun_path, s.path);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	lowest = dup(0);
+	close(lowest);
+	none = (struct rlimit){(rlim_t)lowest, limit.rlim_max};
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	cr_assert_eq(connect(socket_of_next, (struct sockaddr *)&address, sizeof(address)), 0);
+	/* It is in the queue, and the loop does not look at the queue any more... */
+	while (watched(info, listener))
+		usleep(1000);
+	cr_assert_not(readable(socket_of_next));
+	/* ...until there is one. */
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	close(socket_of_next);
+	done(new_client(&s));
+	close(info);
 	stop(&s);
 }
 

@@ -17,6 +17,9 @@
 /* How often a client is asked to let go (every 10 s) before the device is taken from it. */
 #define MAX_REQUESTS 2
 
+/* Between two tries to take a client for whom there was no descriptor: nobody tells when one is free. */
+#define ACCEPT_AGAIN_NS 500000000ull
+
 struct vfio_server {
 	struct loop *loop;
 	struct iommufd_ctx *ictx;
@@ -25,6 +28,8 @@ struct vfio_server {
 	struct vfio_server_config config;
 	struct host_listener listener;
 	struct loop_source *source;
+	struct loop_source *again; /* timer: listen once more */
+	bool exhausted;            /* it was said that clients cannot be taken */
 
 	/* Loop thread, but the session's own thread reads them. */
 	struct vfio_user_channel *channel; /* of the client; NULL: none */
@@ -43,6 +48,8 @@ static void end(struct vfio_server *server, int error)
 	server->ending = true;
 	if (server->source)
 		loop_set_events(server->loop, server->source, 0);
+	if (server->again)
+		loop_timer_set(server->loop, server->again, 0);
 	server->config.ended(server->config.ctx, error);
 }
 
@@ -132,6 +139,15 @@ static int renew_device(struct vfio_server *server, int reset)
 
 /* ---- clients ------------------------------------------------------------------------------------ */
 
+/* Loop thread. A host without memory to watch one more descriptor may have some later. */
+static void accept_again(void *ctx)
+{
+	struct vfio_server *server = ctx;
+
+	if (!server->ending && loop_set_events(server->loop, server->source, EPOLLIN) < 0)
+		loop_timer_set(server->loop, server->again, ACCEPT_AGAIN_NS);
+}
+
 static void client_done(struct vfio_server *server)
 {
 	int rc;
@@ -150,7 +166,7 @@ static void client_done(struct vfio_server *server)
 	if (rc)
 		end(server, rc);
 	else
-		loop_set_events(server->loop, server->source, EPOLLIN);
+		accept_again(server);
 }
 
 static void client_left(void *ctx)
@@ -198,6 +214,22 @@ destroy_channel:
 	return rc;
 }
 
+/*
+ * A client that cannot be taken (-EMFILE, -ENFILE, -ENOMEM) stays in the queue and keeps the listener
+ * readable: the loop would do nothing but try again.
+ */
+static void accept_later(struct vfio_server *server, int error)
+{
+	loop_set_events(server->loop, server->source, 0);
+	loop_timer_set(server->loop, server->again, ACCEPT_AGAIN_NS);
+	if (server->exhausted)
+		return;
+	server->exhausted = true;
+	log_warn("vfio %s: a client waits, but cannot be taken yet: %s; it is tried again until it "
+		 "works",
+		 server->vdev->dev, strerror(-error));
+}
+
 /* The next one stays in the queue until this one has left. */
 static void accept_client(void *ctx, uint32_t ready)
 {
@@ -206,8 +238,13 @@ static void accept_client(void *ctx, uint32_t ready)
 
 	(void)ready;
 	fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC);
-	if (fd < 0)
-		return; /* it has gone again, or no descriptor is left: asked again at once */
+	if (fd < 0) {
+		/* Else it has gone again. */
+		if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+			accept_later(server, -errno);
+		return;
+	}
+	server->exhausted = false;
 	rc = take_client(server, fd);
 	if (rc) {
 		log_error("vfio %s: a client is refused: %s", server->vdev->dev, strerror(-rc));
@@ -267,14 +304,19 @@ int vfio_server_create(struct loop *loop, struct iommufd_ctx *ictx, struct ioas 
 	rc = open_device(server);
 	if (rc)
 		goto close_listener;
+	rc = loop_add_timer(loop, accept_again, server, &server->again);
+	if (rc)
+		goto close_device;
 	rc = loop_add_fd(loop, server->listener.fd, EPOLLIN, accept_client, server,
 			 &server->source);
 	if (rc)
-		goto close_device;
+		goto remove_timer;
 	log_info("vfio %s: served on %s", vdev->dev, config->path);
 	*out = server;
 	return 0;
 
+remove_timer:
+	loop_remove(loop, server->again);
 close_device:
 	vfio_device_close(vdev);
 close_listener:
@@ -291,6 +333,7 @@ void vfio_server_destroy(struct vfio_server *server)
 		return;
 	server->ending = true;
 	loop_remove(server->loop, server->source);
+	loop_remove(server->loop, server->again);
 	host_listener_close(&server->listener);
 	if (server->session) {
 		vfio_user_channel_shutdown(server->channel, -ESHUTDOWN);
