@@ -121,7 +121,7 @@ contract: $(BUILD)/tests/contract/contract $(BUILD)/sluice
 	$(Q)tests/contract/run $(BUILD)/tests/contract/contract $(BUILD)/sluice
 
 # What has threads, to be built with SAN=-fsanitize=thread; they include tests/unit/support.h.
-TSAN_BIN = $(patsubst %,$(BUILD)/tests/unit/%_test,bus dma front_threads log loop memory pci_root_port \
+TSAN_BIN = $(patsubst %,$(BUILD)/tests/unit/%_test,bus dma eventfd front_threads log loop memory pci_root_port \
 	vfio_server vfio_soft vfio_user_channel vfio_user_client)
 unit-threads: $(TSAN_BIN)
 	$(Q)tests/unit/run $(TSAN_BIN)

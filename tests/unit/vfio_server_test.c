@@ -603,6 +603,32 @@ Test(server, errors_and_requests_of_the_device_reach_the_client, .timeout = 120)
 	done(c);
 }
 
+/* Whether it is non-blocking is the client's affair, and the client may fill its counter. */
+Test(server, a_client_whose_eventfds_block_stops_nobody, .timeout = 120)
+{
+	const uint32_t set = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+	const uint32_t trigger = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
+	struct server s;
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	cr_assert_eq(set_irqs(c, set, VFIO_PCI_ERR_IRQ_INDEX, 0, 1, &fd, 1), 0);
+	cr_assert_eq(set_irqs(c, set, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, &fd, 1), 0);
+	cr_assert_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, 0, "its flags are its own");
+	cr_assert_eq(eventfd_write(fd, UINT64_MAX - 1), 0);
+	/* On the loop, and on the client's own thread. */
+	cr_assert_eq(loop_post(s.loop, raise_error, &s.device->vdev), 0);
+	cr_assert_eq(loop_post(s.loop, raise_request, &s.device->vdev), 0);
+	cr_assert_eq(set_irqs(c, trigger, VFIO_PCI_ERR_IRQ_INDEX, 0, 1, NULL, 0), 0);
+	cr_assert_eq(dma(c, 0), -ENOENT);
+	done(c);
+	done(new_client(&s));
+	close(fd);
+	stop(&s);
+}
+
 Test(server, a_doorbell_goes_to_the_device_without_a_message, .timeout = 120)
 {
 	struct vfio_user_message m = {.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,

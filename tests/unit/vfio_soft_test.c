@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The soft provider through the core, with a real loop, real eventfds and real address spaces. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,6 +18,7 @@
 #include "devices/vfio/reference/registers.h"
 #include "tests/unit/support.h"
 #include "vmm/base/dma.h"
+#include "vmm/base/eventfd.h"
 #include "vmm/base/loop.h"
 
 #define RAM_IOVA 0x40000000ull
@@ -415,6 +417,51 @@ Test(vfio_soft, a_full_counter_keeps_nobody)
 	cr_assert(request(vm->vdev, REFERENCE_OPCODE_NOP | REFERENCE_COMMAND_INTERRUPT, 0, 0, 0) ==
 		  0);
 	close(fd);
+	vm_free(vm);
+}
+
+struct fight {
+	int full, empty;
+	atomic_bool over;
+};
+
+/* What the device writes is full, and what it reads is empty, at the worst moment. */
+static void *fight(void *ctx)
+{
+	struct fight *f = ctx;
+
+	while (!atomic_load(&f->over)) {
+		eventfd_take(f->full);
+		fcntl(f->full, F_SETFL, O_NONBLOCK);
+		eventfd_write(f->full, UINT64_MAX - 1);
+		fcntl(f->full, F_SETFL, 0);
+		eventfd_write(f->empty, 1);
+		eventfd_take(f->empty);
+	}
+	return NULL;
+}
+
+Test(vfio_soft, a_user_that_fights_for_the_counters_stops_nobody)
+{
+	struct vm *vm = vm_new("");
+	struct fight f = {.full = eventfd(0, 0), .empty = eventfd(0, 0)};
+	const struct vfio_device_ioeventfd io = {.argsz = sizeof(io),
+						 .flags = VFIO_DEVICE_IOEVENTFD_32,
+						 .offset = BAR(0) + REFERENCE_SCRATCH_OFFSET,
+						 .fd = f.empty};
+	pthread_t peer;
+
+	cr_assert(set_irqs(vm->vdev, VFIO_PCI_MSIX_IRQ_INDEX, ON, 0, 1, &f.full, 4) == 0);
+	cr_assert(vfio_device_ioctl(vm->vdev, VFIO_DEVICE_IOEVENTFD, (void *)(uintptr_t)&io) == 0);
+	cr_assert_eq(fcntl(f.empty, F_GETFL) & O_NONBLOCK, 0, "its flags are the user's");
+	pthread_create(&peer, NULL, fight, &f);
+	for (unsigned i = 0; i < 2000; i++)
+		cr_assert(request(vm->vdev, REFERENCE_OPCODE_NOP | REFERENCE_COMMAND_INTERRUPT, 0,
+				  0, 0) == 0);
+	atomic_store(&f.over, true);
+	pthread_join(peer, NULL);
+	close(f.full);
+	close(f.empty);
 	vm_free(vm);
 }
 

@@ -151,10 +151,7 @@ int host_listen_unix(const char *path, struct host_listener *listener);
 /* Removes the socket file, if it is still this one. */
 void host_listener_close(struct host_listener *listener);
 
-/*
- * Is @fd, which another process sent, an eventfd? It is made non-blocking, for everybody who has it, so
- * that no counter can make its writer wait. -EINVAL it is something else.
- */
+/* Is @fd, which another process sent, an eventfd? -EINVAL it is something else. See eventfd.h. */
 int host_check_eventfd(int fd);
 /* Can nobody cut the file behind @fd any more? Sealed so, if it was not and may be. */
 bool host_size_is_sealed(int fd);

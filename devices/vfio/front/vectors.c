@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <linux/pci_regs.h>
 
+#include "vmm/base/eventfd.h"
 #include "vmm/base/irq.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
@@ -181,8 +182,9 @@ static void disable(struct vfio_function *vf)
 static void grow(struct vfio_function *vf, unsigned allocate)
 {
 	struct vectors *v = &vf->irqs.v;
+	struct eventfd_signaller *signaller;
 	unsigned granted = v->granted;
-	int ret;
+	int ret, no_signal;
 
 	front_set_irqs(vf, vf->irqs.index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL);
 	v->device_enabled = false;
@@ -192,6 +194,7 @@ static void grow(struct vfio_function *vf, unsigned allocate)
 		give_up(vf, 0, v->count, "the device does not take more vectors", ret);
 		ret = enable(vf, granted, true);
 	}
+	no_signal = eventfd_signaller_create(&signaller);
 	for (unsigned i = 0; i < v->count; i++) {
 		struct vector *vector = &v->list[i];
 
@@ -201,10 +204,15 @@ static void grow(struct vfio_function *vf, unsigned allocate)
 			vector->has = (uint8_t)((vector->has & ~VECTOR_ARMED) | VECTOR_FAILED);
 			complain(vf, i, "it was lost when the device was given more",
 				 ret ? ret : -ENOSPC);
+		} else if (no_signal) {
+			complain(vf, i, "what fired while the device was given more is lost",
+				 no_signal);
 		} else {
-			eventfd_write(vector->fd, 1);
+			eventfd_signal(signaller, vector->fd);
 		}
 	}
+	if (!no_signal)
+		eventfd_signaller_destroy(signaller);
 }
 
 /* Runs of vectors to be armed; those in between that are armed already are not touched again. */
@@ -439,11 +447,9 @@ static void switch_off(struct vfio_function *vf)
 	v->enabled = false;
 	settle(vf);
 	for (unsigned i = 0; i < v->count; i++) {
-		eventfd_t left;
-
 		/* What fired before belongs to no one after the next enable. */
 		if (v->list[i].fd >= 0)
-			eventfd_read(v->list[i].fd, &left);
+			eventfd_take(v->list[i].fd);
 		v->list[i].has = 0;
 	}
 	v->count = 0;

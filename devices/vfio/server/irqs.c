@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "devices/vfio/server/session.h"
+#include "vmm/base/eventfd.h"
 #include "vmm/base/host.h"
 
 #define ACTION(flags) ((flags)&VFIO_IRQ_SET_ACTION_TYPE_MASK)
@@ -47,15 +48,13 @@ static void set_event(struct session *s, int *slot, int fd)
 		close(old);
 }
 
-/* The write cannot block: what is no non-blocking eventfd was not taken. */
 bool session_signal(struct session *s, unsigned irq_index)
 {
-	const uint64_t one = 1;
 	const int *slot = event_slot(s, irq_index);
 	bool heard;
 
 	pthread_mutex_lock(&s->lock);
-	heard = *slot >= 0 && (write(*slot, &one, sizeof(one)) > 0 || errno == EAGAIN);
+	heard = *slot >= 0 && eventfd_signal(s->signaller, *slot);
 	pthread_mutex_unlock(&s->lock);
 	return heard;
 }
@@ -148,7 +147,7 @@ int session_set_irqs(struct session *s, const struct vfio_user_message *in,
 	    set->count > s->irqs[set->index].count - set->start)
 		return -EINVAL;
 	for (unsigned i = 0; i < packet->fd_count; i++) {
-		/* Anything else could make who signals it wait. */
+		/* Anything else could make who signals it wait, or hear of it in its own way. */
 		rc = host_check_eventfd(packet->fds[i]);
 		if (rc)
 			return rc;

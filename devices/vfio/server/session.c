@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/base/eventfd.h"
 #include "vmm/base/log.h"
 
 #define GREETING_TIMEOUT_MS 10000
@@ -34,7 +35,9 @@ int session_create(struct vfio_device *vdev, struct ioas *ioas,
 		goto free_session;
 	for (unsigned i = 0; i < config->doorbell_count; i++)
 		s->doorbell_fds[i] = -1;
-	rc = session_load_regions(s);
+	rc = eventfd_signaller_create(&s->signaller);
+	if (!rc)
+		rc = session_load_regions(s);
 	if (!rc)
 		rc = session_load_irqs(s);
 	if (rc)
@@ -43,6 +46,7 @@ int session_create(struct vfio_device *vdev, struct ioas *ioas,
 	return 0;
 
 free_session:
+	eventfd_signaller_destroy(s->signaller);
 	free(s->doorbell_fds);
 	free(s->buffer);
 	pthread_mutex_destroy(&s->lock);
@@ -61,6 +65,7 @@ int session_destroy(struct session *s)
 	if (s->device_flags & VFIO_DEVICE_FLAGS_RESET)
 		rc = vfio_device_ioctl(s->vdev, VFIO_DEVICE_RESET, NULL);
 	session_release_maps(s);
+	eventfd_signaller_destroy(s->signaller);
 	pthread_mutex_destroy(&s->lock);
 	free(s->buffer);
 	free(s);

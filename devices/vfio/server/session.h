@@ -74,6 +74,7 @@ struct session {
 
 	pthread_mutex_t lock;
 	int event_fds[2]; /* ERR, REQ: the client's; -1 */
+	struct eventfd_signaller *signaller;
 };
 
 /*

@@ -55,7 +55,7 @@ static void on_event(void *ctx, uint32_t events)
 
 void soft_events_kick(struct soft_device *sd)
 {
-	soft_signal(sd->event_fd);
+	soft_signal(sd, sd->event_fd);
 }
 
 void soft_request(struct vfio_device *vdev, unsigned count)
@@ -65,7 +65,7 @@ void soft_request(struct vfio_device *vdev, unsigned count)
 	soft_lock(sd);
 	sd->requested = true;
 	sd->request_count = count;
-	soft_signal(sd->req);
+	soft_signal(sd, sd->req);
 	soft_events_kick(sd);
 	soft_unlock(sd);
 }

@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /* VFIO_DEVICE_IOEVENTFD: a write of the device that an eventfd stands for, done on the loop. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "devices/vfio/providers/soft/soft.h"
+#include "vmm/base/eventfd.h"
 #include "vmm/base/loop.h"
 
 static void on_doorbell(void *ctx, uint32_t events)
 {
 	struct soft_ioeventfd *io = ctx;
-	eventfd_t times;
 
 	(void)events;
-	if (eventfd_read(io->fd, &times) == 0)
+	if (eventfd_take(io->fd))
 		soft_write(&io->sd->vdev, &io->data, io->size, io->offset);
 }
 
@@ -53,8 +51,6 @@ static int add(struct soft_device *sd, const struct vfio_device_ioeventfd *call,
 		.sd = sd, .offset = call->offset, .data = call->data, .size = size};
 	io->fd = soft_eventfd_get(call->fd);
 	rc = io->fd < 0 ? io->fd : 0;
-	if (rc == 0 && fcntl(io->fd, F_SETFL, fcntl(io->fd, F_GETFL) | O_NONBLOCK) < 0)
-		rc = -errno;
 	if (rc == 0)
 		rc = loop_add_fd(sd->loop, io->fd, EPOLLIN, on_doorbell, io, &io->source);
 	if (rc) {

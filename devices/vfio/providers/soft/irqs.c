@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "devices/vfio/providers/soft/soft.h"
+#include "vmm/base/eventfd.h"
 #include "vmm/base/loop.h"
 
 #define DATA   (set->flags & VFIO_IRQ_SET_DATA_TYPE_MASK)
@@ -21,13 +21,10 @@
 
 /* ---- eventfds ----------------------------------------------------------------------------------- */
 
-void soft_signal(int fd)
+void soft_signal(struct soft_device *sd, int fd)
 {
-	struct pollfd ready = {.fd = fd, .events = POLLOUT};
-
-	/* A counter that is full says all that one more could say, and the descriptor may block. */
-	if (fd >= 0 && poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT))
-		eventfd_write(fd, 1);
+	if (fd >= 0)
+		eventfd_signal(sd->signaller, fd);
 }
 
 int soft_eventfd_get(int fd)
@@ -57,7 +54,7 @@ void soft_raise(void *ctx, uint32_t vector)
 {
 	struct soft_device *sd = ctx;
 
-	soft_signal(sd->vectors[vector]);
+	soft_signal(sd, sd->vectors[vector]);
 }
 
 static void intx_deliver(struct soft_device *sd)
@@ -67,7 +64,7 @@ static void intx_deliver(struct soft_device *sd)
 	if (!intx->asserted || intx->masked || intx->trigger < 0)
 		return;
 	intx->masked = true;
-	soft_signal(intx->trigger);
+	soft_signal(sd, intx->trigger);
 }
 
 void soft_intx(void *ctx, bool asserted)
@@ -89,11 +86,11 @@ static void intx_mask(struct soft_device *sd, bool masked)
 static void on_unmask(void *ctx, uint32_t events)
 {
 	struct soft_device *sd = ctx;
-	eventfd_t times;
 
 	(void)events;
 	soft_lock(sd);
-	if (sd->intx.unmask >= 0 && eventfd_read(sd->intx.unmask, &times) == 0)
+	/* A signal may not be there any more. */
+	if (sd->intx.unmask >= 0 && eventfd_take(sd->intx.unmask))
 		intx_mask(sd, false);
 	soft_unlock(sd);
 }
@@ -120,13 +117,10 @@ static int unmask_on(struct soft_device *sd, int user_fd)
 	fd = soft_eventfd_get(user_fd);
 	if (fd < 0)
 		return fd;
-	/* Read on the loop, which must not wait for a signal that is not there. */
-	rc = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ? -errno : 0;
 	soft_lock(sd);
 	sd->intx.unmask = fd;
 	soft_unlock(sd);
-	if (rc == 0)
-		rc = loop_add_fd(sd->loop, fd, EPOLLIN, on_unmask, sd, &sd->intx.source);
+	rc = loop_add_fd(sd->loop, fd, EPOLLIN, on_unmask, sd, &sd->intx.source);
 	if (rc)
 		unmask_off(sd);
 	return rc;
@@ -157,7 +151,7 @@ static int intx_trigger(struct soft_device *sd, const struct vfio_irq_set *set, 
 		if (intx->trigger < 0)
 			return -EINVAL;
 		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[0])
-			soft_signal(intx->trigger);
+			soft_signal(sd, intx->trigger);
 		return 0;
 	}
 	if (fds[0] < 0) {
@@ -252,7 +246,7 @@ static int set_msix(struct soft_device *sd, const struct vfio_irq_set *set, cons
 		return -EINVAL;
 	for (uint32_t i = 0; i < set->count; i++) {
 		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[i])
-			soft_signal(sd->vectors[set->start + i]);
+			soft_signal(sd, sd->vectors[set->start + i]);
 	}
 	return 0;
 }
@@ -270,7 +264,7 @@ static int set_single(struct soft_device *sd, int *at, const struct vfio_irq_set
 		if (*at < 0)
 			return -EINVAL;
 		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[0])
-			soft_signal(*at);
+			soft_signal(sd, *at);
 		return 0;
 	}
 	if (set->count > 0 && fds[0] >= 0) {
@@ -387,12 +381,13 @@ int soft_irqs_create(struct soft_device *sd)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < sd->keys.vectors; i++)
 		sd->vectors[i] = -1;
-	return 0;
+	return eventfd_signaller_create(&sd->signaller);
 }
 
 void soft_irqs_destroy(struct soft_device *sd)
 {
 	free(sd->vectors);
+	eventfd_signaller_destroy(sd->signaller);
 }
 
 void soft_irqs_close(struct soft_device *sd)

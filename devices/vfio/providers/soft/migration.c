@@ -34,7 +34,7 @@ void soft_session_poll(struct soft_device *sd)
 	if (sd->session_fd < 0 || !sd->model.session.saving)
 		return;
 	if (readable(sd))
-		soft_signal(sd->session_fd);
+		soft_signal(sd, sd->session_fd);
 	else
 		eventfd_read(sd->session_fd, &times);
 }
@@ -43,7 +43,7 @@ void soft_session_end(struct soft_device *sd)
 {
 	if (sd->session_fd < 0)
 		return;
-	soft_signal(sd->session_fd);
+	soft_signal(sd, sd->session_fd);
 	close(sd->session_fd);
 	sd->session_fd = sd->session_id = -1;
 }

@@ -61,7 +61,7 @@ void soft_memory_destroy(struct soft_device *sd)
 static void wake(struct soft_device *sd)
 {
 	if (sd->low_power && sd->wakeup >= 0)
-		soft_signal(sd->wakeup);
+		soft_signal(sd, sd->wakeup);
 }
 
 ssize_t soft_read(struct vfio_device *vdev, void *buffer, size_t count, uint64_t offset)

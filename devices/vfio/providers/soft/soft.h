@@ -75,6 +75,7 @@ struct soft_device {
 
 	struct soft_space *spaces;
 
+	struct eventfd_signaller *signaller; /* constant */
 	pthread_mutex_t irq_lock;
 	bool msix;    /* MSI-X is on */
 	int *vectors; /* of each, -1: none */
@@ -140,8 +141,8 @@ int soft_irq_info(struct soft_device *sd, struct vfio_irq_info *info);
 int soft_set_irqs(struct soft_device *sd, const struct vfio_irq_set *set);
 void soft_raise(void *ctx, uint32_t vector);
 void soft_intx(void *ctx, bool asserted);
-/* Under the lock. Never waits, however full the counter is. */
-void soft_signal(int fd);
+/* Under the lock. -1: nobody. Never waits, whatever the user does with the eventfd. */
+void soft_signal(struct soft_device *sd, int fd);
 /* A descriptor of our own for the user's eventfd. -EBADF; -EINVAL: not an eventfd. */
 int soft_eventfd_get(int fd);
 

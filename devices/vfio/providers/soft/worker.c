@@ -48,7 +48,7 @@ void soft_effects(struct soft_device *sd, uint32_t effects)
 	}
 	if (effects & REFERENCE_EFFECT_ERROR) {
 		sd->failed = true;
-		soft_signal(sd->err);
+		soft_signal(sd, sd->err);
 		soft_events_kick(sd);
 	}
 	if ((effects & REFERENCE_EFFECT_REMOVED) && !sd->gone) {

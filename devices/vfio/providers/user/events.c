@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "devices/vfio/providers/user/user.h"
+#include "vmm/base/eventfd.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
@@ -38,10 +39,9 @@ static void on_event(void *ctx, uint32_t events)
 	struct vfio_device *vdev = &event->ud->vdev;
 	const struct vfio_device_events *upward = vdev->events;
 	const unsigned count = event->count;
-	eventfd_t times;
 
 	(void)events;
-	if (eventfd_read(event->fd, &times))
+	if (!eventfd_take(event->fd))
 		return;
 	event->count++;
 	if (event->index == VFIO_PCI_REQ_IRQ_INDEX) {
