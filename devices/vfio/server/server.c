@@ -203,6 +203,7 @@ static int take_client(struct vfio_server *server, int fd)
 	rc = -pthread_create(&server->thread, NULL, serve_client, server);
 	if (rc)
 		goto destroy_session;
+	pthread_setname_np(server->thread, "session");
 	return 0;
 
 destroy_session:
