@@ -344,7 +344,10 @@ static int find_devices(struct machine *m)
 	/* Each vector of a device takes a descriptor. */
 	if (m->config->vfio_count > 0)
 		host_raise_nofile();
-	return passthrough_find(m->config, m->loop, m->ictx, &m->passthrough);
+	r = passthrough_find(m->config, m->loop, m->ictx, &m->passthrough);
+	if (passthrough_misnamed(r))
+		m->status = STATUS_BAD_ARGUMENTS;
+	return r;
 }
 
 static int create_serial(struct machine *m)
@@ -598,11 +601,9 @@ int machine_run(const struct vm_config *config)
 	r = machine_create(&m);
 	if (r == 0)
 		r = vcpus_resume(m.vcpus);
-	if (r == 0)
-		r = loop_run(m.loop);
 	if (r == -ECANCELED)
 		m.status = STATUS_OFF; /* the user ended it before the guest began */
-	else if (r < 0)
+	if (r == 0 && loop_run(m.loop) < 0)
 		m.status = STATUS_HOST_FAILURE;
 	machine_destroy(&m);
 	return m.status;

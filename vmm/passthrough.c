@@ -101,6 +101,12 @@ int passthrough_find(const struct vm_config *config, struct loop *loop, struct i
 	return 0;
 }
 
+/* What a provider's create() says so by. */
+bool passthrough_misnamed(int error)
+{
+	return error == -EINVAL || error == -EEXIST || error == -EBADF;
+}
+
 bool passthrough_pins_memory(const struct passthrough *pass)
 {
 	return pass != NULL && pass->iommufd != NULL;

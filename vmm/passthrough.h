@@ -25,6 +25,8 @@ struct vm_config;
  */
 int passthrough_find(const struct vm_config *config, struct loop *loop, struct iommufd_ctx *ictx,
 		     struct passthrough **out);
+/* Does @error of passthrough_find() mean that the arguments are wrong, and not the host? */
+bool passthrough_misnamed(int error);
 /* After the bridge is gone, and with it the functions. */
 void passthrough_destroy(struct passthrough *pass);
 

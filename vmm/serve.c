@@ -117,6 +117,16 @@ static int create_base(struct service *service)
 	return r;
 }
 
+static int find_device(struct service *service)
+{
+	int r = passthrough_find(&service->config->vm, service->loop, service->ictx,
+				 &service->passthrough);
+
+	if (passthrough_misnamed(r))
+		service->status = STATUS_BAD_ARGUMENTS;
+	return r;
+}
+
 static void destroy(struct service *service)
 {
 	vfio_server_destroy(service->server);
@@ -140,7 +150,7 @@ static int serve(const struct serve_config *config)
 	host_raise_nofile();
 	r = create_base(&service);
 	if (r == 0)
-		r = passthrough_find(&config->vm, service.loop, service.ictx, &service.passthrough);
+		r = find_device(&service);
 	if (r == 0)
 		r = create_server(&service);
 	if (r == 0) {

@@ -41,7 +41,9 @@ struct vfio_provider {
 	int (*match)(const struct vfio_config *config);
 	/*
 	 * Make and register a device. Every refusal is one message that names the device, the cause
-	 * and the remedy. The caller frees it by vfio_unregister_device() and vfio_device_free().
+	 * and the remedy. -EINVAL, -EEXIST and -EBADF say that what the user typed is wrong: a key, a
+	 * device that is named twice, a descriptor that is none. The caller frees the device by
+	 * vfio_unregister_device() and vfio_device_free().
 	 */
 	int (*create)(const struct vfio_provider_env *env, const struct vfio_config *config,
 		      struct vfio_device **out);

@@ -203,6 +203,8 @@ static int iova_ranges(struct fake_kernel *fk, struct iommu_ioas_iova_ranges *ar
 	uint32_t count = 0;
 	uint64_t next = 0;
 
+	if (!object(fk, arg->ioas_id))
+		return -ENOENT;
 	/* Of all devices the same window, or windows in rising order: enough for the tests. */
 	for (unsigned i = 0; i < fk->device_count; i++) {
 		const struct fake_kernel_device *d = &fk->devices[i];

@@ -181,6 +181,9 @@ Test(names, every_way_to_name_a_device_finds_it)
 		cr_expect_eq(make(h, names[sizeof(names) / sizeof(names[0]) - 1 - i], &again),
 			     -EEXIST);
 		cr_expect(strstr(fake_log_last, "named twice"), "%s", fake_log_last);
+		cr_expect(strstr(fake_log_last, names[i]), "%s", fake_log_last);
+		cr_expect(strstr(fake_log_last, names[sizeof(names) / sizeof(names[0]) - 1 - i]),
+			  "%s", fake_log_last);
 		give_back(vdev);
 		host_done(h);
 	}
@@ -232,14 +235,57 @@ Test(names, a_passed_descriptor_of_something_else_is_refused_and_closed)
 	char name[16];
 
 	cr_assert_eq(open_iommu(h), 0);
+	fake_kernel_path(h->fk, "/proc/self/fd/1002", "/dev/null");
 	snprintf(name, sizeof(name), "fd=%d", h->fk->calls.open_iommu(h->fk));
-	cr_expect_eq(make(h, name, &vdev), -ENOTTY);
+	cr_expect_eq(make(h, name, &vdev), -EBADF);
 	cr_expect_eq(fake_log_count, 1);
+	cr_expect(strstr(fake_log_last, "it has to be /dev/vfio/devices/vfioN"), "%s",
+		  fake_log_last);
 	cr_expect_eq(make(h, "fd=999", &vdev), -EBADF);
 	cr_expect_eq(fake_log_count, 2);
-	cr_expect_eq(make(h, "fd=1", &vdev), -EINVAL);
+	cr_expect(strstr(fake_log_last, "nothing is open at that number"), "%s", fake_log_last);
+	cr_expect_eq(make(h, "fd=1", &vdev), -EBADF);
+	cr_expect(strstr(fake_log_last, "standard descriptors"), "%s", fake_log_last);
 	cr_expect_eq(fake_kernel_held(h->fk), 1);
 	host_done(h);
+}
+
+Test(names, a_passed_iommufd_of_something_else_is_refused_and_left_alone)
+{
+	static const struct {
+		const char *what;
+		int fd, error;
+		const char *says;
+	} table[] = {
+		{"standard error", 2, 0, "--iommufd fd=2: 0 to 2 are the standard descriptors"},
+		{"nothing", 999, 0, "--iommufd fd=999: nothing is open at that number"},
+		{"a device node", FAKE_FD_BASE, 0,
+		 "--iommufd fd=1000: /dev/zero is open at that number; it has to be /dev/iommu"},
+		{"a pipe", FAKE_FD_BASE, ENOTTY, "/dev/zero is open at that number"},
+		{"for reading", FAKE_FD_BASE, EACCES,
+		 "/dev/zero is not open for reading and writing"},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct host *h = host_new();
+		int node;
+
+		fake_kernel_add(h->fk, "0000:01:00.0", 3);
+		fake_kernel_path(h->fk, "/proc/self/fd/1000", "/dev/zero");
+		node = h->fk->calls.open_vfio(h->fk, "/dev/vfio/devices/vfio3");
+		cr_assert_eq(node, FAKE_FD_BASE);
+		h->fk->fail_error = table[i].error;
+		h->fk->fail_at = table[i].error ? h->fk->calls_made + 1 : 0;
+		cr_expect_eq(
+			kernel_iommufd_create(h->ictx, table[i].fd, &h->fk->calls, &h->iommufd),
+			-EBADF, "%s", table[i].what);
+		cr_expect_eq(fake_log_count, 1, "%s", table[i].what);
+		cr_expect(strstr(fake_log_last, table[i].says), "%s: %s", table[i].what,
+			  fake_log_last);
+		cr_expect_eq(fake_kernel_held(h->fk), 1, "%s", table[i].what);
+		h->fk->calls.close(h->fk, node);
+		host_done(h);
+	}
 }
 
 Test(names, a_stale_node_of_another_device_is_refused)

@@ -34,6 +34,6 @@ job()
 	same 'no permission on the node: refused' "$?" 1
 	contains 'which node, and what to do' /tmp/perm.log '(/dev/vfio/devices/vfio|/dev/iommu).*permission.*fd=N'
 	/lab/in/tools/as-nobody /tmp/sluice run --kernel /tmp/vmlinux --iommufd fd=8 --vfio fd=77 8<>/dev/iommu >/tmp/bad.log 2>&1 </dev/null
-	check 'a descriptor that is none: refused' test "$?" -ne 0
-	contains 'by its number' /tmp/bad.log 'fd=77|descriptor 77'
+	same 'a descriptor that is none: a bad argument' "$?" 2
+	contains 'by its number, and what to do' /tmp/bad.log 'vfio fd=77: nothing is open at that number; open /dev/vfio/devices/vfioN there'
 }

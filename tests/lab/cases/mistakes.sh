@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What people do wrong, and what they are told: every launch is refused with status 1 and a message that names the device, the
-# cause and the remedy; nothing hangs, nothing is left behind.
+# What people do wrong, and what they are told: every launch is refused with status 1, or 2 where the arguments themselves are
+# wrong, and a message that names the device, the cause and the remedy; nothing hangs, nothing is left behind.
 # shellcheck shell=sh disable=SC2034
 
 lab_devices='
@@ -8,13 +8,14 @@ lab_devices='
 	igb
 '
 
-# refused NAME PATTERN ARGUMENTS...: no guest, status 1, a line like PATTERN.
+# refused NAME PATTERN ARGUMENTS...: no guest, status 1 (or $refused_status), a line like PATTERN.
+refused_status=1
 refused()
 {
 	refused_name=$1 refused_pattern=$2
 	shift 2
 	guest refused true "$@"
-	same "$refused_name: refused" "$vmm_status/$guest_status" 1/
+	same "$refused_name: refused" "$vmm_status/$guest_status" "$refused_status/"
 	contains "$refused_name: why, and what to do" "$guest_log" "$refused_pattern"
 	same "$refused_name: one message" "$(grep -c . "$guest_log")" 1 || sed 's/^/# /' "$guest_log"
 }
@@ -30,7 +31,17 @@ job()
 	refused 'bound to nothing' "$igb.*no driver.*sluice bind" --vfio "$igb"
 
 	check 'bind the NVMe' bind "$nvme" || return
-	refused 'named twice' "$nvme.*twice" --vfio "$nvme" --vfio "${nvme#0000:}"
+	refused_status=2
+	refused 'named twice' "$nvme.*twice.* $nvme and ${nvme#0000:};" --vfio "$nvme" --vfio "${nvme#0000:}"
+	refused 'named twice, once by its node' "$nvme.*twice.* $(vfio_node "$nvme") and $nvme;" --vfio "$(vfio_node "$nvme")" --vfio "$nvme"
+	refused 'named twice, once by its directory' "$nvme.*twice.* $nvme and $pci/devices/$nvme;" --vfio "$nvme" --vfio "$pci/devices/$nvme"
+	refused 'standard error for an iommufd' 'iommufd fd=2: 0 to 2 are the standard descriptors; open /dev/iommu at another number' \
+		--iommufd fd=2 --vfio "$nvme"
+	refused 'another device for an iommufd' "iommufd fd=8: /dev/vfio/devices/vfio[0-9]+ is open at that number; it has to be /dev/iommu" \
+		--iommufd fd=8 --vfio "$nvme" 8<>"$(vfio_node "$nvme")"
+	refused 'another device for a VFIO device' "vfio fd=7: /dev/iommu is open at that number; it has to be $(dirname "$(vfio_node "$nvme")")/vfioN" \
+		--iommufd fd=8 --vfio fd=7 8<>/dev/iommu 7<>/dev/iommu
+	refused_status=1
 
 	mkfifo /tmp/hold.in
 	/lab/in/tools/vfio-hold "$(vfio_node "$nvme")" <>/tmp/hold.in >/tmp/hold.log 2>&1 &

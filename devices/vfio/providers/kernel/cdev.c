@@ -10,6 +10,7 @@
 #include "vmm/base/log.h"
 
 #define PCI_DEVICES "/sys/bus/pci/devices"
+#define VFIO_NODE   "/dev/vfio/devices/vfioN"
 
 static const char *last_component(const char *path)
 {
@@ -72,17 +73,13 @@ static int split_node_path(char *path, unsigned *index)
 static int find_fd(struct kernel_device *kd, int fd, unsigned *index)
 {
 	const struct kernel_calls *calls = kd->calls;
+	char who[sizeof(kd->name) + 8];
 	int rc;
 
 	rc = calls->take_device(calls->ctx, fd);
-	if (rc < 0) {
-		log_error("vfio %s: %s: pass an open /dev/vfio/devices/vfioN", kd->name,
-			  rc == -EBADF ? "no such descriptor, or not open for reading and writing"
-			  : rc == -EACCES ? "not open for reading and writing"
-			  : rc == -EINVAL ? "a standard descriptor"
-					  : "not a device node");
-		return rc;
-	}
+	snprintf(who, sizeof(who), "vfio %s", kd->name);
+	if (rc < 0)
+		return kernel_explain_fd(calls, who, fd, VFIO_NODE, rc);
 	kd->passed_fd = fd;
 
 	rc = calls->device_sysfs(calls->ctx, fd, kd->sysfs, sizeof(kd->sysfs));
@@ -93,11 +90,7 @@ static int find_fd(struct kernel_device *kd, int fd, unsigned *index)
 		return 0;
 	}
 	rc = split_node_path(kd->sysfs, index);
-	if (rc)
-		log_error("vfio %s: this is %s, no VFIO device; pass an open "
-			  "/dev/vfio/devices/vfioN",
-			  kd->name, kd->sysfs);
-	return rc;
+	return rc ? kernel_explain_fd(calls, who, fd, VFIO_NODE, rc) : 0;
 }
 
 /* The device's entry in vfio-dev/: its index and its device number. */
@@ -151,6 +144,7 @@ int kernel_find(struct kernel_device *kd, const struct vfio_config *config, unsi
 
 	*index = UINT_MAX;
 	snprintf(kd->name, sizeof(kd->name), "%s", config->name);
+	snprintf(kd->spelled, sizeof(kd->spelled), "%s", config->name);
 	rc = vfio_name_parse(config->name, &name);
 	if (rc) {
 		log_error("vfio %s: %s", config->name, vfio_name_reason(rc));

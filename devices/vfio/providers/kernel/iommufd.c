@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /dev/iommu: the kernel's mirrors of our address spaces. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,24 @@ static int explain_open(int error)
 	return error;
 }
 
+/* A descriptor that somebody passed; another device's would only be found out by the first BIND. */
+static int take_passed(struct kernel_iommufd *iommufd, int fd)
+{
+	struct iommu_ioas_iova_ranges query = {.size = sizeof(query)};
+	const struct kernel_calls *calls = iommufd->calls;
+	char who[32];
+	int rc;
+
+	snprintf(who, sizeof(who), "--iommufd fd=%d", fd);
+	rc = calls->take_device(calls->ctx, fd);
+	if (rc < 0)
+		return kernel_explain_fd(calls, who, fd, "/dev/iommu", rc);
+	iommufd->fd = fd;
+	/* No object has the id 0. */
+	rc = kernel_iommufd_ioctl(iommufd, IOMMU_IOAS_IOVA_RANGES, &query);
+	return rc == -ENOENT ? 0 : kernel_explain_fd(calls, who, fd, "/dev/iommu", -ENOTTY);
+}
+
 int kernel_iommufd_create(struct iommufd_ctx *ictx, int fd, const struct kernel_calls *calls,
 			  struct kernel_iommufd **out)
 {
@@ -51,12 +70,7 @@ int kernel_iommufd_create(struct iommufd_ctx *ictx, int fd, const struct kernel_
 	pthread_mutex_init(&iommufd->lock, NULL);
 
 	if (fd >= 0) {
-		rc = iommufd->calls->take_device(iommufd->calls->ctx, fd);
-		if (rc < 0)
-			log_error("--iommufd fd=%d: %s; pass an open /dev/iommu", fd,
-				  strerror(-rc));
-		else
-			iommufd->fd = fd;
+		rc = take_passed(iommufd, fd);
 	} else {
 		rc = iommufd->calls->open_iommu(iommufd->calls->ctx);
 		if (rc < 0)

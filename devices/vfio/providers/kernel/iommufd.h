@@ -12,8 +12,8 @@ struct kernel_iommufd;
 
 /*
  * Open /dev/iommu, or take over the descriptor @fd (>= 0) of it. @calls NULL: those of the host.
- * Prints why not: -ENOENT the kernel lacks iommufd, -EACCES, -EPERM permission, -ENOTTY @fd is
- * something else, -ENOMEM.
+ * Prints why not: -ENOENT the kernel lacks iommufd, -EACCES, -EPERM permission, -EBADF @fd is
+ * no /dev/iommu that is open for reading and writing, -ENOMEM. @fd stays the caller's on failure.
  */
 int kernel_iommufd_create(struct iommufd_ctx *ictx, int fd, const struct kernel_calls *calls,
 			  struct kernel_iommufd **out);

@@ -68,10 +68,11 @@ struct kernel_device {
 	struct kernel_iommufd *iommufd;
 	struct loop *loop; /* NULL: no events */
 
-	char name[64];              /* for messages: vdev.dev, there before it */
-	char bdf[VFIO_BDF_SIZE];    /* "" when it is no PCI device */
-	char sysfs[VFIO_PATH_SIZE]; /* its directory, resolved; "" when sysfs is not there */
-	char node[VFIO_PATH_SIZE];  /* /dev/vfio/devices/vfioN; "" for a passed descriptor */
+	char name[64];                /* for messages: vdev.dev, there before it */
+	char spelled[VFIO_PATH_SIZE]; /* as the user named it */
+	char bdf[VFIO_BDF_SIZE];      /* "" when it is no PCI device */
+	char sysfs[VFIO_PATH_SIZE];   /* its directory, resolved; "" when sysfs is not there */
+	char node[VFIO_PATH_SIZE];    /* /dev/vfio/devices/vfioN; "" for a passed descriptor */
 	bool has_dev;
 	dev_t dev;     /* of the node, as sysfs says */
 	int passed_fd; /* fd=N until the first open uses it up, -1 */
@@ -135,7 +136,12 @@ uint32_t kernel_config_pasids(struct kernel_device *kd);
 void kernel_probe_features(struct kernel_device *kd);
 int kernel_feature(struct kernel_device *kd, uint32_t flags, void *data, size_t size);
 
-/* messages.c: the one message for a failure; each returns @error. */
+/*
+ * messages.c: the one message for a failure; each returns @error, kernel_explain_fd() -EBADF: @fd, passed
+ * as @who says ("--iommufd fd=9"), is not @node, open for both.
+ */
+int kernel_explain_fd(const struct kernel_calls *calls, const char *who, int fd, const char *node,
+		      int error);
 int kernel_explain_unbound(const struct kernel_device *kd);
 int kernel_explain_node(const struct kernel_device *kd, int error);
 int kernel_explain_bind(const struct kernel_device *kd, int error);

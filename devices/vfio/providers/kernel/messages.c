@@ -44,6 +44,37 @@ static const char *remedy(const struct kernel_device *kd, char *buffer, size_t s
 	return buffer;
 }
 
+int kernel_explain_fd(const struct kernel_calls *calls, const char *who, int fd, const char *node,
+		      int error)
+{
+	char path[32], what[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (calls->read_link(calls->ctx, path, what, sizeof(what)) <= 0)
+		strcpy(what, "something else");
+
+	switch (error) {
+	case -EINVAL:
+		log_error("%s: 0 to 2 are the standard descriptors; open %s at another number "
+			  "(9<>%s in a shell) and pass that",
+			  who, node, node);
+		break;
+	case -EBADF:
+		log_error("%s: nothing is open at that number; open %s there (%d<>%s in a shell)",
+			  who, node, fd, node);
+		break;
+	case -EACCES:
+		log_error("%s: %s is not open for reading and writing there; open it so (%d<>%s in "
+			  "a shell)",
+			  who, what, fd, node);
+		break;
+	default:
+		log_error("%s: %s is open at that number; it has to be %s", who, what, node);
+		break;
+	}
+	return -EBADF;
+}
+
 int kernel_explain_unbound(const struct kernel_device *kd)
 {
 	char driver[64], how[64];

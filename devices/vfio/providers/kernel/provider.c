@@ -344,11 +344,12 @@ static int match(const struct vfio_config *config)
 static int check_twice(const struct vfio_provider_env *env, const struct kernel_device *kd)
 {
 	const char *key = kd->sysfs[0] ? kd->sysfs : kd->name;
-	const struct vfio_device *other = env->sets ? vfio_device_sets_find(env->sets, key) : NULL;
+	struct vfio_device *other = env->sets ? vfio_device_sets_find(env->sets, key) : NULL;
 
-	if (!other)
+	if (!other || other->ops != &kernel_ops)
 		return 0;
-	log_error("vfio %s: the device is named twice; name it once", kd->name);
+	log_error("vfio %s: the device is named twice, %s and %s; name it once", kd->name,
+		  kernel_device(other)->spelled, kd->spelled);
 	return -EEXIST;
 }
 
