@@ -31,8 +31,15 @@ job()
 	same 'in one message' "$(grep -c . /tmp/memlock.log)" 1
 
 	/lab/in/tools/as-nobody /tmp/sluice run --kernel /tmp/vmlinux --vfio "$nvme" >/tmp/perm.log 2>&1 </dev/null
-	same 'no permission on the node: refused' "$?" 1
-	contains 'which node, and what to do' /tmp/perm.log '(/dev/vfio/devices/vfio|/dev/iommu).*permission.*fd=N'
+	same 'no permission for iommufd: refused' "$?" 1
+	contains 'what to do' /tmp/perm.log '/dev/iommu: no permission; run as root, .*--iommufd fd=N'
+	same 'in one message' "$(grep -c . /tmp/perm.log)" 1
+	chmod 666 /dev/iommu
+	/lab/in/tools/as-nobody /tmp/sluice run --kernel /tmp/vmlinux --vfio "$nvme" >/tmp/perm.log 2>&1 </dev/null
+	same 'no permission for the device: refused' "$?" 1
+	contains 'which node, and what to do' /tmp/perm.log "$nvme: no permission to open $(vfio_node "$nvme"); run as root, or chown [0-9]+ $(vfio_node "$nvme")"
+	same 'in one message' "$(grep -c . /tmp/perm.log)" 1
+	chmod 600 /dev/iommu
 	/lab/in/tools/as-nobody /tmp/sluice run --kernel /tmp/vmlinux --iommufd fd=8 --vfio fd=77 8<>/dev/iommu >/tmp/bad.log 2>&1 </dev/null
 	same 'a descriptor that is none: a bad argument' "$?" 2
 	contains 'by its number, and what to do' /tmp/bad.log 'vfio fd=77: nothing is open at that number; open /dev/vfio/devices/vfioN there'

@@ -6,6 +6,8 @@
 lab_devices='
 	nvme,serial=lab1,drive=@16M
 	igb
+	e1000e
+	+e1000e
 '
 
 # refused NAME PATTERN ARGUMENTS...: no guest, status 1 (or $refused_status), a line like PATTERN.
@@ -22,13 +24,18 @@ refused()
 
 job()
 {
-	nvme=$(device 1) igb=$(device 2)
+	nvme=$(device 1) igb=$(device 2) net=$(device 3) net2=$(device 3 1)
 
 	refused 'no such device' '0000:77:00.0.*no such' --vfio 0000:77:00.0
 	refused 'bound to its host driver' "$nvme.*nvme.*sluice bind" --vfio "$nvme"
 	echo >"$pci/devices/$igb/driver_override"
 	echo "$igb" >"$pci/devices/$igb/driver/unbind"
 	refused 'bound to nothing' "$igb.*no driver.*sluice bind" --vfio "$igb"
+
+	check 'a stub takes the card' bind "$igb" pci-stub
+	refused 'bound to another driver' "$igb.*pci-stub has it; sluice bind" --vfio "$igb"
+	check 'bind one function of two' bind "$net"
+	refused 'a group that is not viable' "$net: IOMMU group [0-9]+ also holds $net2 \\(e1000e\\); sluice bind $net --group" --vfio "$net"
 
 	check 'bind the NVMe' bind "$nvme" || return
 	refused_status=2
