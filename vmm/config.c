@@ -89,16 +89,19 @@ static bool has_first_function(const struct vm_config *config, int slot)
 	return false;
 }
 
-/* By the name alone: whether there is such a device is seen when it is opened. */
-static int check_vfio_name(const struct vm_config *config, const struct vfio_config *vfio)
+/* By the text alone: whether there is such a device is seen when it is opened. */
+static int check_vfio_text(const struct vm_config *config, const struct vfio_config *vfio)
 {
+	const struct vfio_provider *provider = NULL;
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && vfio_providers[i] != NULL; i++)
-		r = vfio_providers[i]->match(vfio);
+	for (unsigned i = 0; r == 0 && vfio_providers[i] != NULL; i++) {
+		provider = vfio_providers[i];
+		r = provider->match(vfio);
+	}
 	if (r == 0)
 		log_error("--vfio %s: no such kind of device is known", vfio->name);
-	if (r <= 0)
+	if (r <= 0 || (provider->check != NULL && provider->check(vfio) < 0))
 		return -EINVAL;
 	/* Who hands a node over does so for a process that may not open /dev/iommu either. */
 	if (vfio->fd >= 0 && config->iommufd < 0) {
@@ -118,11 +121,11 @@ static bool can_be_many(const struct vfio_config *vfio)
 	return provider != NULL && provider->many;
 }
 
-static int check_vfio(const struct vm_config *config)
+int vm_config_check_vfio(const struct vm_config *config)
 {
 	for (unsigned i = 0; i < config->vfio_count; i++) {
 		const struct vfio_config *a = &config->vfio[i];
-		int r = check_vfio_name(config, a);
+		int r = check_vfio_text(config, a);
 
 		if (r < 0)
 			return r;
@@ -194,5 +197,5 @@ int vm_config_check(const struct vm_config *config)
 			}
 		}
 	}
-	return check_vfio(config);
+	return vm_config_check_vfio(config);
 }

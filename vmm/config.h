@@ -77,4 +77,7 @@ void vm_config_destroy(struct vm_config *config);
  */
 int vm_config_check(const struct vm_config *config);
 
+/* The part of it that is about devices to pass through, their provider's own keys included. */
+int vm_config_check_vfio(const struct vm_config *config);
+
 #endif

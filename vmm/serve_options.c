@@ -254,5 +254,5 @@ int serve_parse(int argc, char **argv, struct serve_config *config)
 			  config->path == NULL ? "--socket PATH" : "--vfio DEV");
 		return -EINVAL;
 	}
-	return 0;
+	return vm_config_check_vfio(&config->vm);
 }

@@ -28,17 +28,32 @@ struct vfio_provider_env {
 		*iommufd; /* /dev/iommu of this VM; NULL when no kernel device is used */
 };
 
+/* A device that can be named on any host, for lists of what there is. */
+struct vfio_named {
+	const char *name;        /* "soft:reference"; capitals stand for what the user puts there */
+	const char *what;        /* half a sentence */
+	const char *const *keys; /* of the provider's own, NULL-terminated */
+};
+
 struct vfio_provider {
 	const char *name;
 	/*
 	 * Names that begin with it are this provider's ("user:"), and keys that sluice does not know are
-	 * handed to it with them; create() refuses those that it does not know either. NULL: none.
+	 * handed to it with them; check() refuses those that it does not know either. NULL: none.
 	 */
 	const char *prefix;
+	const struct vfio_named
+		*named;     /* its devices; ends with one without name. NULL: those of the host */
 	bool needs_iommufd; /* env->iommufd must be there */
 	bool many; /* a name stands for a kind: each time it is given it is another device */
 	/* Does this provider take @config->name? positive yes, 0 no, -errno malformed (message said). */
 	int (*match)(const struct vfio_config *config);
+	/*
+	 * Is what the user said of a device with a name of this provider's right, its keys above all? By
+	 * the text alone: nothing of the host is opened or asked. 0, or -EINVAL after one message. NULL:
+	 * there is nothing to be checked.
+	 */
+	int (*check)(const struct vfio_config *config);
 	/*
 	 * Make and register a device. Every refusal is one message that names the device, the cause
 	 * and the remedy. -EINVAL, -EEXIST and -EBADF say that what the user typed is wrong: a key, a

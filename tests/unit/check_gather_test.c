@@ -830,8 +830,15 @@ Test(gather, the_list_has_what_a_guest_could_use_and_all_has_everything)
 		"ADDRESS       CLASS                ID         DRIVER    GROUP  STATE\n"
 		"0000:01:00.0  NVMe controller      1b36:0010  nvme      2      needs bind\n"
 		"0000:02:00.0  Ethernet controller  8086:10c9  vfio-pci  5      ready\n"
-		"No launch will work on this host yet: alice may lock 8 MiB of memory (ulimit "
-		"-l), and the guest's 512 MiB must be locked\n");
+		"No launch with one of these will work on this host yet: alice may lock 8 MiB of "
+		"memory (ulimit "
+		"-l), and the guest's 512 MiB must be locked\n"
+		"\n"
+		"On any host --vfio also takes\n"
+		"  soft:reference  a PCI Express device that sluice makes: DMA, MSI-X, memory, "
+		"PASIDs, migration\n"
+		"  user:PATH       a device that another process serves at the UNIX socket PATH "
+		"by vfio-user, as sluice serve does\n");
 	free(text);
 
 	json = check_list_json(&list);
@@ -842,6 +849,15 @@ Test(gather, the_list_has_what_a_guest_could_use_and_all_has_everything)
 			 "ready");
 	cr_expect_str_eq(json_string_value(json_object_get(json, "host_obstacle_code")),
 			 "memlock.small");
+	cr_expect_eq(json_array_size(json_object_get(json, "named")), 2);
+	cr_expect_str_eq(json_string_value(json_object_get(
+				 json_array_get(json_object_get(json, "named"), 0), "name")),
+			 "soft:reference");
+	cr_expect_str_eq(
+		json_string_value(json_array_get(
+			json_object_get(json_array_get(json_object_get(json, "named"), 1), "keys"),
+			0)),
+		"timeout");
 	json_decref(json);
 
 	cr_assert_eq(check_list_gather(arena, root, true, &list), 0);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/vfio/provider.h"
 #include "vmm/base/log.h"
 #include "vmm/config.h"
 #include "vmm/options.h"
@@ -281,6 +282,19 @@ static const struct {
 	{"--kernel k --vfio 01:00.0 --vfio 01:00.0", "--vfio 01:00.0: named twice"},
 	{"--kernel k --vfio 01:00.0,id=a --vfio 02:00.0,id=a", "id=a is already"},
 	{"--kernel k --vfio 01:00.0,addr=5 --vfio 02:00.0,addr=05", "addr=05.0 is already"},
+	{"--kernel k --vfio soft:other", "there is soft:reference"},
+	{"--kernel k --vfio soft:reference,foo=1", "vfio soft:reference: foo: no such key"},
+	{"--kernel k --vfio soft:reference,vectors=0", "vectors=0: it takes a number from 1"},
+	{"--kernel k --vfio soft:reference,vectors", "vectors=: it takes"},
+	{"--kernel k --vfio soft:reference,timeout=1", "timeout: no such key"},
+	{"--kernel k --vfio soft:reference,token=00112233-4455-6677-8899-aabbccddeeff",
+	 "takes no VF token"},
+	{"--kernel k --vfio user:", "after \"user:\" comes the path"},
+	{"--kernel k --vfio user:/s,foo=1", "vfio user:/s: unknown key \"foo\""},
+	{"--kernel k --vfio user:/s,timeout=0", "timeout takes seconds"},
+	{"--kernel k --vfio user:/s,vectors=1", "unknown key \"vectors\""},
+	{"--kernel k --vfio user:/s,token=00112233-4455-6677-8899-aabbccddeeff",
+	 "takes no VF token"},
 	{"--kernel k --iommufd 3", "--iommufd 3"},
 	{"--kernel k --iommufd fd=", "--iommufd fd="},
 	{"--kernel k --unplug-timeout never", "--unplug-timeout never"},
@@ -299,6 +313,26 @@ Test(options, what_is_wrong_is_refused_by_name)
 		newline = strchr(message, '\n');
 		cr_expect(newline != NULL && newline[1] == '\0', "%s: not one line: %s",
 			  refused[i].line, message);
+	}
+}
+
+/* What `sluice list` says of a provider's keys is what is taken. */
+Test(options, every_key_that_is_listed_is_known)
+{
+	for (unsigned i = 0; vfio_providers[i] != NULL; i++) {
+		const struct vfio_named *named = vfio_providers[i]->named;
+
+		for (; named != NULL && named->name != NULL; named++) {
+			for (unsigned k = 0; named->keys[k] != NULL; k++) {
+				char line[128];
+
+				snprintf(line, sizeof(line), "--kernel k --vfio %s,%s=?",
+					 named->name, named->keys[k]);
+				cr_expect_eq(parse(line), -EINVAL, "%s", line);
+				cr_expect(strstr(message, " takes ") != NULL, "%s: %s", line,
+					  message);
+			}
+		}
 	}
 }
 

@@ -6,12 +6,14 @@
 #include <string.h>
 
 #include "devices/vfio/check/list.h"
+#include "devices/vfio/provider.h"
 #include "vmm/base/log.h"
 
 static const char help[] =
 	"usage: sluice list [OPTION]...\n"
 	"\n"
-	"Show the PCI devices that could be passed through, and what each of them lacks.\n"
+	"Show the PCI devices that could be passed through, and what each of them lacks, and\n"
+	"which devices that are none of the host's --vfio takes (soft:NAME, user:PATH).\n"
 	"\n"
 	"  --all                  bridges and devices of the host's chipset, too\n"
 	"  --json                 for programs; see docs/check.md\n"
@@ -98,6 +100,22 @@ static int width_of(int least, const char *text)
 	return length > least ? length : least;
 }
 
+/* What any host has: the providers' names, which need neither binding nor an IOMMU. */
+static void print_named(FILE *out)
+{
+	int width = 0;
+
+	for (unsigned i = 0; vfio_providers[i]; i++) {
+		for (const struct vfio_named *n = vfio_providers[i]->named; n && n->name; n++)
+			width = width_of(width, n->name);
+	}
+	fputs("\nOn any host --vfio also takes\n", out);
+	for (unsigned i = 0; vfio_providers[i]; i++) {
+		for (const struct vfio_named *n = vfio_providers[i]->named; n && n->name; n++)
+			fprintf(out, "  %-*s  %s\n", width, n->name, n->what);
+	}
+}
+
 void check_list_print(FILE *out, const struct check_list_of *list, bool color)
 {
 	static const char *const states[] = {
@@ -138,7 +156,28 @@ void check_list_print(FILE *out, const struct check_list_of *list, bool color)
 	if (list->count == 0)
 		fputs("this host has no PCI devices to pass through\n", out);
 	if (host)
-		fprintf(out, "No launch will work on this host yet: %s\n", host->text);
+		fprintf(out, "No launch with one of these will work on this host yet: %s\n",
+			host->text);
+	print_named(out);
+}
+
+static json_t *named_json(void)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; vfio_providers[i]; i++) {
+		for (const struct vfio_named *n = vfio_providers[i]->named; n && n->name; n++) {
+			json_t *keys = json_array();
+
+			for (unsigned k = 0; n->keys[k]; k++)
+				json_array_append_new(keys, json_string(n->keys[k]));
+			json_array_append_new(list,
+					      json_pack("{s:s, s:s, s:s, s:o}", "name", n->name,
+							"provider", vfio_providers[i]->name,
+							"description", n->what, "keys", keys));
+		}
+	}
+	return list;
 }
 
 json_t *check_list_json(const struct check_list_of *list)
@@ -164,9 +203,9 @@ json_t *check_list_json(const struct check_list_of *list)
 				  listed->reason ? listed->reason->code : NULL, "reason",
 				  listed->reason ? listed->reason->text : NULL));
 	}
-	return json_pack("{s:i, s:o, s:s?, s:s?}", "version", 1, "devices", devices,
-			 "host_obstacle_code", host ? host->code : NULL, "host_obstacle",
-			 host ? host->text : NULL);
+	return json_pack("{s:i, s:o, s:o, s:s?, s:s?}", "version", 1, "devices", devices, "named",
+			 named_json(), "host_obstacle_code", host ? host->code : NULL,
+			 "host_obstacle", host ? host->text : NULL);
 }
 
 int list_main(int argc, char **argv)

@@ -16,7 +16,7 @@ job()
 	"$sluice" check "$nvme" >/tmp/off.log
 	contains 'it says why' /tmp/off.log 'obstacle  iommu     this host shows no IOMMU'
 	"$sluice" list >/tmp/list.log
-	contains 'so does list' /tmp/list.log 'No launch will work on this host yet: this host shows no IOMMU'
+	contains 'so does list' /tmp/list.log 'No launch with one of these will work on this host yet: this host shows no IOMMU'
 	check_fails 'bind refuses' "$sluice" bind "$nvme"
 	same 'the driver is as before' "$(driver_of "$nvme")" nvme
 }

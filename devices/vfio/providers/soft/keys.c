@@ -97,6 +97,12 @@ static bool fail_state(const char *text, struct reference_faults *faults)
 	return false;
 }
 
+const char *const soft_key_names[] = {
+	"vectors",        "memory",       "migration",       "pasid",       "log",       "mmap",
+	"fail-state",     "slow-stream",  "truncate-stream", "flip-stream", "data-size", "reinit",
+	"lose-interrupt", "remove-after", "error-after",     "dma-delay",   NULL,
+};
+
 /* Take one key; what it takes when it does not like the value, NULL when all is well. */
 static const char *take(struct soft_keys *keys, const char *name, const char *value, bool *known)
 {
@@ -167,8 +173,8 @@ int soft_keys_parse(const struct vfio_config *config, struct soft_keys *keys)
 		const char *takes = take(keys, key->name, key->value, &known);
 
 		if (!known) {
-			log_error("vfio %s: %s: no such key of this device; docs/user-guide.md "
-				  "lists them",
+			log_error("vfio %s: %s: no such key of this device; sluice list --json "
+				  "names them, man sluice explains them",
 				  config->name, key->name);
 			return -EINVAL;
 		}

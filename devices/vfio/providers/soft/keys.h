@@ -20,4 +20,7 @@ struct soft_keys {
  */
 int soft_keys_parse(const struct vfio_config *config, struct soft_keys *keys);
 
+/* Their names, NULL-terminated. */
+extern const char *const soft_key_names[];
+
 #endif

@@ -331,6 +331,23 @@ static struct soft_device *allocate(void)
 	return sd;
 }
 
+static int check_text(const struct vfio_config *config, struct soft_keys *keys)
+{
+	if (config->has_token) {
+		log_error("vfio %s: a soft device takes no VF token; leave token= out",
+			  config->name);
+		return -EINVAL;
+	}
+	return soft_keys_parse(config, keys);
+}
+
+static int check(const struct vfio_config *config)
+{
+	struct soft_keys keys;
+
+	return check_text(config, &keys);
+}
+
 static int create(const struct vfio_provider_env *env, const struct vfio_config *config,
 		  struct vfio_device **out)
 {
@@ -338,7 +355,7 @@ static int create(const struct vfio_provider_env *env, const struct vfio_config 
 	struct soft_keys keys;
 	int rc;
 
-	rc = soft_keys_parse(config, &keys);
+	rc = check_text(config, &keys);
 	if (rc)
 		return rc;
 	sd = allocate();
@@ -352,8 +369,6 @@ static int create(const struct vfio_provider_env *env, const struct vfio_config 
 		return rc;
 	}
 	sd->vdev.index = UINT32_MAX;
-	if (config->has_token)
-		vfio_device_set_token(&sd->vdev, config->token);
 	sd->vdev.mig_ops = keys.migration_flags ? &soft_migration_ops : NULL;
 	sd->vdev.migration_flags = keys.migration_flags;
 	sd->vdev.log_ops = keys.log ? &soft_log_ops : NULL;
@@ -373,10 +388,19 @@ static int create(const struct vfio_provider_env *env, const struct vfio_config 
 	return 0;
 }
 
+static const struct vfio_named named[] = {
+	{"soft:reference",
+	 "a PCI Express device that sluice makes: DMA, MSI-X, memory, PASIDs, migration",
+	 soft_key_names},
+	{NULL, NULL, NULL},
+};
+
 const struct vfio_provider vfio_soft_provider = {
 	.name = "soft",
+	.named = named,
 	.prefix = "soft:",
 	.many = true,
 	.match = match,
+	.check = check,
 	.create = create,
 };

@@ -61,6 +61,8 @@ static bool take_commands(const char *value, enum user_commands *out)
 	return false;
 }
 
+const char *const user_option_names[] = {"timeout", "reconnect", "posted-writes", "commands", NULL};
+
 static int take_key(const struct vfio_config *config, const struct vfio_key *key,
 		    struct user_options *out)
 {

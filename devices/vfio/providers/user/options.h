@@ -28,4 +28,7 @@ struct user_options {
 /* Parse @config. -EINVAL with one message that names the key. */
 int user_options_parse(const struct vfio_config *config, struct user_options *out);
 
+/* The names of the keys, NULL-terminated. */
+extern const char *const user_option_names[];
+
 #endif

@@ -305,6 +305,22 @@ static int match(const struct vfio_config *config)
 	return strncmp(config->name, PREFIX, strlen(PREFIX)) == 0;
 }
 
+static int check_text(const struct vfio_config *config, struct user_options *options)
+{
+	if (config->has_token) {
+		log_error("vfio %s: a server takes no VF token; leave token= out", config->name);
+		return -EINVAL;
+	}
+	return user_options_parse(config, options);
+}
+
+static int check(const struct vfio_config *config)
+{
+	struct user_options options;
+
+	return check_text(config, &options);
+}
+
 static int create(const struct vfio_provider_env *env, const struct vfio_config *config,
 		  struct vfio_device **out)
 {
@@ -312,13 +328,9 @@ static int create(const struct vfio_provider_env *env, const struct vfio_config 
 	struct user_device *ud;
 	int rc;
 
-	rc = user_options_parse(config, &options);
+	rc = check_text(config, &options);
 	if (rc)
 		return rc;
-	if (config->has_token) {
-		log_error("vfio %s: a server takes no VF token; leave token= out", config->name);
-		return -EINVAL;
-	}
 	if (env->sets && vfio_device_sets_find(env->sets, config->name)) {
 		log_error("vfio %s: the device is named twice; name it once", config->name);
 		return -EEXIST;
@@ -347,9 +359,19 @@ static int create(const struct vfio_provider_env *env, const struct vfio_config 
 	return 0;
 }
 
+static const struct vfio_named named[] = {
+	{"user:PATH",
+	 "a device that another process serves at the UNIX socket PATH by vfio-user, as sluice "
+	 "serve does",
+	 user_option_names},
+	{NULL, NULL, NULL},
+};
+
 const struct vfio_provider vfio_user_provider = {
 	.name = "user",
+	.named = named,
 	.prefix = PREFIX,
 	.match = match,
+	.check = check,
 	.create = create,
 };
