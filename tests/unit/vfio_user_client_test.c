@@ -333,6 +333,48 @@ Test(user, guest_memory_is_mapped_by_descriptor_once_and_taken_away)
 	server_stop(s);
 }
 
+#define LARGE (4ull << 30)
+
+/* One that pins: answers, but late. */
+static bool late_map(struct user_server *s, struct user_message *m)
+{
+	const struct timespec two_seconds = {.tv_sec = 2};
+	struct vfio_user_dma_map map;
+
+	memcpy(&map, m->body, sizeof(map));
+	if (m->header.command != VFIO_USER_DMA_MAP || map.size < LARGE)
+		return false;
+	s->hook_at++;
+	nanosleep(&two_seconds, NULL);
+	return false;
+}
+
+Test(user, a_server_has_time_to_pin_large_memory, .timeout = 60)
+{
+	static const char *const keys[] = {"timeout", "1", NULL};
+	struct user_server *s = server_start();
+	struct client *c = client_new(s, keys);
+	const int fd = memfd_create("large", MFD_CLOEXEC);
+	struct ioas_area area = {
+		.iova = RAM_IOVA + LARGE, .length = LARGE, .fd = fd, .rights = IOAS_READ};
+
+	s->hook = late_map;
+	cr_assert_eq(ftruncate(fd, LARGE), 0);
+	area.hva = mmap(NULL, LARGE, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	cr_assert_neq(area.hva, MAP_FAILED);
+	cr_assert_eq(ioas_map(c->space, &area), 0);
+	cr_assert_eq(client_open(c), 0, "%s", logged(c));
+	cr_assert_eq(s->hook_at, 1, "it was late");
+	cr_assert_eq(s->map_count, 2);
+	cr_assert_str_eq(logged(c), "");
+	cr_assert_eq(vfio_device_detach(c->vdev), 0);
+	cr_assert_eq(ioas_unmap(c->space, area.iova, LARGE), 0);
+	munmap(area.hva, LARGE);
+	close(fd);
+	client_free(c);
+	server_stop(s);
+}
+
 Test(user, dma_by_message_is_served_while_a_reply_is_awaited)
 {
 	struct user_server *s = server_start();

@@ -143,6 +143,21 @@ int user_errno(uint32_t errno_)
 	return errno_ && errno_ < 4096 ? -(int)errno_ : -EIO;
 }
 
+/*
+ * A server with an IOMMU behind it pins what it maps, and may have to find and clear every page first:
+ * that takes as long as the memory is large, whatever the server is like.
+ */
+static unsigned time_for(const struct user_device *ud, const struct vfio_user_message *command)
+{
+	const uint64_t size = command->command == VFIO_USER_DMA_MAP     ? command->dma_map.size
+			      : command->command == VFIO_USER_DMA_UNMAP ? command->dma_unmap.size
+									: 0;
+	const uint64_t more = size / USER_BYTES_PER_SECOND;
+
+	return ud->options.timeout_ms +
+	       1000 * (unsigned)(more < USER_MAX_SECONDS ? more : USER_MAX_SECONDS);
+}
+
 static int call(struct user_device *ud, struct user_connection *connection,
 		struct vfio_user_message *command, const int *fds, unsigned fd_count,
 		struct vfio_user_message *reply, struct vfio_user_packet **packet)
@@ -155,7 +170,7 @@ static int call(struct user_device *ud, struct user_connection *connection,
 	int rc;
 
 	rc = vfio_user_channel_call(connection->channel, command, fds, fd_count,
-				    ud->options.timeout_ms, packet);
+				    time_for(ud, command), packet);
 	/* Nothing of it left: no memory, or too many descriptors in flight. The device is none the worse. */
 	if (rc && rc != -ETIMEDOUT && !vfio_user_channel_error(connection->channel))
 		return rc;

@@ -65,8 +65,13 @@ void user_explain_failure(const struct user_device *ud, unsigned command, int er
 			  name ? " instead of answering " : "", name ? name : "", next);
 		break;
 	case -ETIMEDOUT:
-		log_error("vfio %s: the server did not answer %s within %u seconds (timeout=); %s",
-			  ud->vdev.dev, name ? name : "", ud->options.timeout_ms / 1000, next);
+		log_error("vfio %s: the server did not answer %s within %u seconds%s (timeout=); "
+			  "%s",
+			  ud->vdev.dev, name ? name : "", ud->options.timeout_ms / 1000,
+			  command == VFIO_USER_DMA_MAP || command == VFIO_USER_DMA_UNMAP
+				  ? " and one more for each 256 MiB"
+				  : "",
+			  next);
 		break;
 	case -EPROTO:
 	case -E2BIG:

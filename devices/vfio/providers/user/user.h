@@ -3,8 +3,8 @@
  * What the files of the user provider share; nobody else includes it.
  *
  * Locks: dma_lock (the maps that the server has) and migration_lock are held over calls, which are
- * bounded by the timeout, and so is
- * reconnect_lock, around both; who serves a command of the server, maybe inside such a call, takes neither.
+ * bounded by the timeout, and so is reconnect_lock, around both; who serves a command of the server,
+ * maybe inside such a call, takes neither.
  * space_lock, log_lock and lock (the connection and its users) are leaves.
  */
 #ifndef SLUICE_VFIO_USER_USER_H
@@ -25,6 +25,10 @@ struct loop_source;
 #define USER_MAX_REGIONS  64 /* PCI has 9 */
 #define USER_MAX_IRQS     64 /* PCI has 5 */
 #define USER_REGION_SHIFT 48 /* of the offsets that we hand out: index above, byte below */
+
+/* Mapping and unmapping memory: beyond the timeout, a second for so much of it, up to a day. */
+#define USER_BYTES_PER_SECOND (256ull << 20)
+#define USER_MAX_SECONDS      86400u
 
 /* One connection. It lives until its last user has left. */
 struct user_connection {
