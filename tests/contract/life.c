@@ -299,6 +299,17 @@ static void the_driver_sees_the_kvm(struct run *run)
 	expect_rc(run, control_get(run, "holds_kvm"), 0, "a KVM held without");
 }
 
+static void a_device_may_need_a_kvm(struct run *run)
+{
+	control_set(run, "needs_kvm", "1");
+	expect_rc(run, vfio_device_set_kvm(run->vdev, NULL), 0, "no VM");
+	expect_rc(run, vfio_device_open(run->vdev, run->ictx), -ESRCH, "open without a KVM");
+	expect_rc(run, control_get(run, "open_count"), 0, "opened in spite of that");
+	expect_rc(run, vfio_device_set_kvm(run->vdev, run->kvm), 0, "a VM");
+	expect_rc(run, device_open(run, run->vdev), 0, "open with one");
+	control_set(run, "needs_kvm", "0");
+}
+
 static bool closed_in_the_kernel(void *ctx)
 {
 	return control_get(ctx, "open_count") == 0;
@@ -426,6 +437,8 @@ const struct contract_test life_tests[] = {
 	 kvm_is_referenced_while_open},
 	{"life.the_driver_sees_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_KVM_SEEN,
 	 CLOSED, the_driver_sees_the_kvm},
+	{"life.a_device_may_need_a_kvm", "vfio_device.kvm, vfio_device_ops.bind_iommufd",
+	 HAS_KVM_SEEN, CLOSED, a_device_may_need_a_kvm},
 	{"life.kill_puts_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_KVM_SEEN, CLOSED,
 	 kill_puts_the_kvm},
 	{"life.names_match", "vfio_device.dev, vfio_device_ops.name, vfio_device_ops.match", 0, 0,

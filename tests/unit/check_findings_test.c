@@ -638,6 +638,12 @@ static void bad_bind_other(struct scene *s)
 	s->f.rehearsal.bind = -EIO;
 }
 
+static void fine_wants_a_kvm(struct scene *s)
+{
+	rehearsed(s);
+	s->f.rehearsal.bind = -ESRCH;
+}
+
 static void bad_bind_in_use(struct scene *s)
 {
 	rehearsed(s);
@@ -814,6 +820,7 @@ static const struct expectation expectations[] = {
 	OBSTACLE(bad_open_iommu, "launch.iommufd", "/dev/iommu does not open", "dmesg"),
 	OBSTACLE(bad_bind, "launch.bind", "not isolated", "dmesg"),
 	OBSTACLE(bad_bind_other, "launch.bind", "Input/output error", "dmesg"),
+	FINE(fine_wants_a_kvm),
 	OBSTACLE(bad_bind_in_use, "node.busy", "in use", "sudo fuser -v /dev/vfio/devices/vfio3"),
 	OBSTACLE(bad_bind_legacy, "group.legacy_user", "/dev/vfio/22",
 		 "sudo fuser -v /dev/vfio/22"),

@@ -29,6 +29,7 @@ struct fake_kernel_device {
 	unsigned pasid_log2;
 	bool no_pasid_ops; /* as variant drivers */
 	bool token_needed;
+	bool kvm_needed; /* as of i915's vGPUs */
 	uint8_t token[16];
 	struct fake_range reserved;
 	bool has_err, has_req;

@@ -321,6 +321,8 @@ static int bind_device(struct fake_kernel *fk, struct fake_file *file,
 		return -EBADFD;
 	if (!fk->allow_unsafe || group_taken(fk, d, arg->iommufd))
 		return -EPERM;
+	if (d->kvm_needed && !file->kvm)
+		return -ESRCH;
 	d->owner = arg->iommufd;
 	d->devid = new_object(fk, FAKE_DEVICE, arg->iommufd);
 	d->kvm_at_bind = file->kvm;

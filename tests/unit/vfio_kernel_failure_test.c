@@ -64,6 +64,25 @@ CASE(memlock, h->fk->memlock = 64 * 1024;)
 CASE(over_reserved, map_area(h, 0xfee00000, 4096); h->fk->attach_error = EADDRINUSE;)
 CASE(attach_busy, h->fk->attach_error = EBUSY;)
 
+/* As of `sluice serve`, which has no guest. */
+Test(messages, a_device_that_needs_a_kvm_says_so)
+{
+	struct host *h = host_new();
+	struct fake_kernel_device *device = fake_kernel_add(h->fk, "0000:01:00.0", 0);
+	struct vfio_device *vdev = NULL;
+
+	device->kvm_needed = true;
+	cr_assert_eq(open_iommu(h), 0);
+	cr_assert_eq(make(h, "0000:01:00.0", &vdev), 0);
+	cr_assert_eq(vfio_device_open(vdev, h->ictx), -ESRCH);
+	cr_expect_eq(fake_log_count, 1);
+	cr_expect(strstr(fake_log_last, "vfio 0000:01:00.0: its driver works only with a KVM"));
+	cr_expect(strstr(fake_log_last, "cannot be served"));
+	cr_expect_eq(attach(h, vdev), 0, "with one it opens");
+	give_back(vdev);
+	host_done(h);
+}
+
 Test(messages, each_obstacle_is_one_message_with_its_remedy)
 {
 	static const struct complaint table[] = {

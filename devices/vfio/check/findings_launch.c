@@ -43,6 +43,11 @@ static void judge_bind(struct judge *judge, int error)
 				       "the kernel refuses to bind it: another device of its IOMMU "
 				       "group is in use, or its interrupts are not isolated");
 		break;
+	case -ESRCH:
+		judge_ok(judge, "launch.unknown", "launch",
+			 "its driver opens it for a virtual machine only (KVM), which there is at "
+			 "launch; migration, dirty log and PASID are unknown");
+		return;
 	default:
 		finding = judge_obstacle(judge, "launch.bind", "launch",
 					 "the kernel refuses to bind it: %s", strerror(-error));

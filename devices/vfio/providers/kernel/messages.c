@@ -266,6 +266,15 @@ int kernel_explain_bind(const struct kernel_device *kd, int error)
 				"already",
 				kd->name);
 		break;
+	case -ESRCH:
+		/* Drivers that follow guest pages through KVM (i915's kvmgt.c). */
+		log_error("vfio %s: its driver works only with a KVM, the virtual machine that the "
+			  "device is for, %s",
+			  kd->name,
+			  kd->vdev.kvm ? "and does not take this one; see dmesg"
+				       : "and there is none here; pass it to a guest of this host "
+					 "(sluice run), it cannot be served to another process");
+		break;
 	case -E2BIG:
 		log_error("vfio %s: this kernel takes no VF token at the device node; leave token= "
 			  "out or use a newer kernel",

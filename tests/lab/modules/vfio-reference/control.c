@@ -107,6 +107,22 @@ static ssize_t token_store(struct device *dev, struct device_attribute *attr, co
 }
 static DEVICE_ATTR_WO(token);
 
+/* 1: it does not open without a KVM. */
+static ssize_t needs_kvm_store(struct device *dev, struct device_attribute *attr,
+			       const char *buffer, size_t count)
+{
+	struct vref_device *v = dev_get_drvdata(dev);
+	bool needs;
+	int ret = kstrtobool(buffer, &needs);
+
+	if (ret)
+		return ret;
+	guard(mutex)(&v->lock);
+	v->needs_kvm = needs;
+	return count;
+}
+static DEVICE_ATTR_WO(needs_kvm);
+
 /* An errno that attachments fail with, 0: they work. */
 static ssize_t fail_attach_store(struct device *dev, struct device_attribute *attr,
 				 const char *buffer, size_t count)
@@ -215,6 +231,7 @@ static struct attribute *vref_attributes[] = {
 	&dev_attr_dma_unmaps.attr,
 	&dev_attr_pinned.attr,
 	&dev_attr_token.attr,
+	&dev_attr_needs_kvm.attr,
 	&dev_attr_fail_attach.attr,
 	&dev_attr_delay_dma.attr,
 	&dev_attr_fail_state.attr,

@@ -106,6 +106,9 @@ static int vref_open_device(struct vfio_device *vdev)
 
 	scoped_guard(mutex, &v->lock)
 	{
+		/* Says so as i915's vGPU does (kvmgt.c), which follows guest pages through KVM. */
+		if (v->needs_kvm && !vdev->kvm)
+			return -ESRCH;
 		v->closing = false;
 		v->opened_with_kvm = vdev->kvm;
 		v->opens++;

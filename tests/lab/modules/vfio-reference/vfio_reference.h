@@ -103,7 +103,7 @@ struct vref_device {
 	bool has_token;
 	uuid_t token;
 	int fail_attach; /* of the emulated kind; the physical one's is the IOMMU's */
-	bool opened_with_kvm;
+	bool opened_with_kvm, needs_kvm;
 	unsigned int opens, requests, dma_unmaps;
 };
 
