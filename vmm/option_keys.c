@@ -2,16 +2,31 @@
 #include "vmm/option_keys.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "vmm/base/log.h"
 
-int keys_next(struct option_keys *keys)
+static int refuse_unknown(const struct option_keys *keys, const char *part)
+{
+	char list[256] = "";
+
+	for (unsigned i = 0; keys->allowed[i] != NULL; i++) {
+		strncat(list, i > 0 ? ", " : "", sizeof(list) - strlen(list) - 1);
+		strncat(list, keys->allowed[i], sizeof(list) - strlen(list) - 1);
+	}
+	log_error("%s %s: unknown key \"%s\"; allowed are %s", keys->option, keys->shown, part,
+		  list);
+	return -EINVAL;
+}
+
+/* The next part: its key's index, -1 at the end, UNKNOWN with the part in @out_part, or -EINVAL. */
+enum { UNKNOWN = INT_MAX };
+static int next_part(struct option_keys *keys, char **out_part)
 {
 	bool first = !keys->begun;
 	char *part = keys->rest;
-	char list[256] = "";
 	int key;
 
 	if (*keys->rest == '\0' && !first)
@@ -27,23 +42,26 @@ int keys_next(struct option_keys *keys)
 			  keys->allowed[key]);
 		return -EINVAL;
 	}
-	if (key >= 0) {
-		keys->seen |= 1ull << key;
-		return key;
-	}
-	if (keys->unknown != NULL) {
-		int r = keys->unknown(keys->ctx, part);
+	*out_part = part;
+	if (key < 0)
+		return UNKNOWN;
+	keys->seen |= 1ull << key;
+	return key;
+}
 
-		if (r <= 0)
-			return r < 0 ? r : keys_next(keys);
+int keys_next(struct option_keys *keys)
+{
+	char *part;
+	int key, r;
+
+	while ((key = next_part(keys, &part)) == UNKNOWN) {
+		r = keys->unknown != NULL ? keys->unknown(keys, part) : 1;
+		if (r > 0)
+			r = refuse_unknown(keys, part);
+		if (r < 0)
+			return r;
 	}
-	for (unsigned i = 0; keys->allowed[i] != NULL; i++) {
-		strncat(list, i > 0 ? ", " : "", sizeof(list) - strlen(list) - 1);
-		strncat(list, keys->allowed[i], sizeof(list) - strlen(list) - 1);
-	}
-	log_error("%s %s: unknown key \"%s\"; allowed are %s", keys->option, keys->shown, part,
-		  list);
-	return -EINVAL;
+	return key;
 }
 
 int keys_refuse(const struct option_keys *keys, const char *key, const char *allowed)

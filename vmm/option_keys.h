@@ -21,7 +21,7 @@ struct option_keys {
 	bool begun;           /* the first part was taken */
 	uint64_t seen;        /* keys found so far, by their index */
 	/* Takes a key that is not allowed: 0, -errno after a message, > 0 when it is none of its. NULL: none. */
-	int (*unknown)(void *ctx, const char *part);
+	int (*unknown)(const struct option_keys *keys, const char *part);
 	void *ctx;
 };
 

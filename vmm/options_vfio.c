@@ -10,6 +10,9 @@
 #include "vmm/config.h"
 #include "vmm/option_keys.h"
 
+/* Of one device: more than any has, and few enough to look through. */
+#define MAX_PROVIDER_KEYS 64
+
 /* A guest slot, 1 to 1f, and a function in it: "5", "05", "05.0", "05.3". */
 static bool parse_slot(const char *text, struct vfio_config *vfio)
 {
@@ -75,22 +78,36 @@ static int take_rom(const struct option_keys *keys, struct vfio_config *vfio)
 }
 
 /* Behind "user:/path": a key of the provider's own. */
-static int take_provider_key(void *ctx, const char *part)
+static int take_provider_key(const struct option_keys *keys, const char *part)
 {
-	struct vfio_config *vfio = ctx;
-	const char *equal = strchr(part, '=');
+	struct vfio_config *vfio = keys->ctx;
+	const char *equal = strchrnul(part, '=');
+	const size_t length = (size_t)(equal - part);
 	struct vfio_key *more;
 
-	if (vfio->name == NULL || vfio_provider_by_prefix(vfio->name) == NULL)
+	if (vfio->name == NULL || length == 0 || vfio_provider_by_prefix(vfio->name) == NULL)
 		return 1;
+	if (vfio->key_count == MAX_PROVIDER_KEYS) {
+		log_error("--vfio %s: there can be %d keys of a device's own", vfio->name,
+			  MAX_PROVIDER_KEYS);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < vfio->key_count; i++) {
+		if (strncmp(vfio->keys[i].name, part, length) == 0 &&
+		    vfio->keys[i].name[length] == '\0') {
+			log_error("%s %s: %s is given twice", keys->option, keys->shown,
+				  vfio->keys[i].name);
+			return -EINVAL;
+		}
+	}
 	more = reallocarray(vfio->keys, vfio->key_count + 1, sizeof(*more));
 	if (more == NULL)
 		return -ENOMEM;
 	vfio->keys = more;
 	more = &vfio->keys[vfio->key_count++];
-	more->name = equal == NULL ? strdup(part) : strndup(part, (size_t)(equal - part));
-	more->value = equal == NULL ? NULL : strdup(equal + 1);
-	return more->name == NULL || (equal != NULL && more->value == NULL) ? -ENOMEM : 0;
+	more->name = strndup(part, length);
+	more->value = *equal == '=' ? strdup(equal + 1) : NULL;
+	return more->name == NULL || (*equal == '=' && more->value == NULL) ? -ENOMEM : 0;
 }
 
 int parse_vfio(struct option_keys *keys, struct vm_config *config)

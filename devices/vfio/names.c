@@ -162,6 +162,8 @@ const char *vfio_name_reason(int error)
 		       "address or by /dev/vfio/devices/vfioN";
 	default:
 		return "not the name of a device; it is a PCI address such as 0000:01:00.0, a "
-		       "directory in /sys, /dev/vfio/devices/vfioN or fd=N";
+		       "directory in /sys, /dev/vfio/devices/vfioN or fd=N; `sluice list` shows "
+		       "what "
+		       "there is";
 	}
 }
