@@ -55,7 +55,7 @@ const char options_run_help[] =
 	"in\n"
 	"                         /sys, /dev/vfio/devices/vfioN, or fd=N with --iommufd;\n"
 	"                         soft:reference is a device that sluice makes, with keys of "
-	"its own\n"
+	"its own;\n"
 	"                         user:PATH is one that another process serves by vfio-user;\n"
 	"                         `sluice list` shows what there is\n"
 	"      id=NAME            what messages and the control interface call it\n"
