@@ -7,6 +7,7 @@
  *   guestdev identify BDF ADDRESS     NVMe: write the Identify data to that bus address by DMA
  *   guestdev bar BDF N [OFFSET]       memory BAR N: every access width at its start, OFFSET and end
  *   guestdev peek BDF N OFFSET        one 32-bit read of BAR N through sysfs
+ *   guestdev poke BDF N OFFSET COUNT  so many 32-bit writes of 0 to BAR N through sysfs
  *   guestdev faults BDF N OFFSET      the same 5 times, each the first access after memory decode went
  *                                     off and on, and right after a page fault: all read alike
  *   guestdev cap BDF ID               has the function that extended capability?
@@ -404,6 +405,12 @@ static void msix(const char *bdf)
 	printf("msix: %u vectors\n", info.count);
 }
 
+static void poke(volatile uint8_t *bar, unsigned offset, unsigned long count)
+{
+	while (count-- > 0)
+		reg_write(bar, offset, 0);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[1] : "";
@@ -419,6 +426,9 @@ int main(int argc, char **argv)
 	else if (strcmp(what, "peek") == 0 && argc == 5)
 		printf("%08x\n", reg_read(sysfs_bar(argv[2], (unsigned)atoi(argv[3]), &size),
 					  (unsigned)strtoul(argv[4], NULL, 0)));
+	else if (strcmp(what, "poke") == 0 && argc == 6)
+		poke(sysfs_bar(argv[2], (unsigned)atoi(argv[3]), &size),
+		     (unsigned)strtoul(argv[4], NULL, 0), strtoul(argv[5], NULL, 0));
 	else if (strcmp(what, "faults") == 0 && argc == 5)
 		after_faults(argv[2], (unsigned)atoi(argv[3]), (unsigned)strtoul(argv[4], NULL, 0));
 	else if (strcmp(what, "cap") == 0 && argc == 4)
@@ -426,6 +436,6 @@ int main(int argc, char **argv)
 	else if (strcmp(what, "msix") == 0)
 		msix(argv[2]);
 	else
-		errx(2, "usage: guestdev edu|identify|bar|peek|faults|cap|msix BDF ...");
+		errx(2, "usage: guestdev edu|identify|bar|peek|poke|faults|cap|msix BDF ...");
 	return 0;
 }
