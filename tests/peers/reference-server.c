@@ -27,6 +27,13 @@
 /* A request is cut by the model; an access crosses few of the client's maps. */
 #define MAX_SG 16
 
+/* How the library's opaque dma_sg_t begins (lib/dma.h). */
+struct sg_head {
+	vfu_dma_addr_t base; /* of the map */
+	int region;
+	uint64_t length, offset;
+};
+
 struct server {
 	vfu_ctx_t *vfu;
 	bool by_messages;
@@ -63,6 +70,21 @@ static void set_intx(void *ctx, bool asserted)
 	(void)asserted;
 }
 
+/*
+ * access_by_message - by DMA_READ or DMA_WRITE. 0 or -errno. The library forgets that an access may begin
+ * behind the beginning of a map (vfu_dma_transfer()), so it is told that the map begins there.
+ */
+static int access_by_message(struct server *server, dma_sg_t *sg, void *buffer, bool write)
+{
+	struct sg_head head;
+
+	memcpy(&head, sg, sizeof(head));
+	head.base = (uint8_t *)head.base + head.offset;
+	head.offset = 0;
+	memcpy(sg, &head, sizeof(head));
+	return (write ? vfu_sgl_write : vfu_sgl_read)(server->vfu, sg, 1, buffer) < 0 ? -errno : 0;
+}
+
 /* access_memory - the one access that the model asks for. 0 or -errno. */
 static int access_memory(struct server *server, const struct reference_access *access)
 {
@@ -81,10 +103,7 @@ static int access_memory(struct server *server, const struct reference_access *a
 		ret = -EFAULT;
 	} else if (server->by_messages) {
 		/* The library takes one map's part at a time, and does not tell how long it is. */
-		if (count != 1)
-			ret = -EFAULT;
-		else if ((write ? vfu_sgl_write : vfu_sgl_read)(server->vfu, sg, 1, at) < 0)
-			ret = -errno;
+		ret = count == 1 ? access_by_message(server, sg, at, write) : -EFAULT;
 	} else if (vfu_sgl_get(server->vfu, sg, iov, (size_t)count, 0) < 0) {
 		ret = -errno;
 	} else {

@@ -42,6 +42,19 @@ job()
 	same 'theirs: the guest ended well' "$guest_status" 0
 	kill $server
 
+	# The server maps none of the guest's memory: each access to it is a message to us, and both processors have commands for it.
+	serve messages /lab/in/peers/reference-server -m /tmp/messages.sock || return
+	check 'messages: the guest is there' guest_start messages --cpus 2 --vfio user:/tmp/messages.sock || return
+	refdev_does messages '16 MiB by DMA' '^copied 16777216 bytes in 4 requests .*verified' refdev copy 16M
+	refdev_does messages 'both processors at once' '^copied 4194304 bytes in [0-9]+ requests by 2 threads.*verified' refdev stress 4M 2
+	refdev_does messages 'an interrupt for each request' '^100 interrupts over 64' refdev irqs 100
+	refdev_does messages 'what must fail fails' 'beyond' refdev errors
+	kill -USR1 "$(guest_pid messages)"
+	check 'messages: by messages' wait_for 30 grep -qE '"dma_reads": ?[1-9][0-9]*, ?"dma_writes": ?[1-9]' /tmp/messages.log
+	guest_quit messages
+	same 'messages: the guest ended well' "$guest_status" 0
+	kill $server
+
 	serve gpio /lab/in/peers/gpio-pci-idio-16 /tmp/gpio.sock || return
 	guest_ok gpio "libvfio-user's gpio in a guest" '
 		for d in /sys/bus/pci/devices/*; do [ "$(cat $d/device)" != 0x0dc8 ] || break; done

@@ -169,8 +169,15 @@ static int call(struct user_device *ud, struct user_connection *connection,
 	};
 	int rc;
 
+	/*
+	 * One at a time: libvfio-user takes whatever comes next for the reply to its DMA_READ. Nor would two
+	 * be done at once, since a server answers in order; and who waits here does not have a slow map of
+	 * memory counted against its own command.
+	 */
+	pthread_mutex_lock(&ud->turn);
 	rc = vfio_user_channel_call(connection->channel, command, fds, fd_count,
 				    time_for(ud, command), packet);
+	pthread_mutex_unlock(&ud->turn);
 	/* Nothing of it left: no memory, or too many descriptors in flight. The device is none the worse. */
 	if (rc && rc != -ETIMEDOUT && !vfio_user_channel_error(connection->channel))
 		return rc;

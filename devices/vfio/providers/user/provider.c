@@ -252,6 +252,7 @@ static int user_init(struct vfio_device *vdev)
 	struct user_device *ud = user_device(vdev);
 
 	pthread_mutex_init(&ud->lock, NULL);
+	pthread_mutex_init(&ud->turn, NULL);
 	pthread_mutex_init(&ud->reconnect_lock, NULL);
 	pthread_mutex_init(&ud->space_lock, NULL);
 	pthread_mutex_init(&ud->dma_lock, NULL);
@@ -267,6 +268,7 @@ static void user_release(struct vfio_device *vdev)
 	struct user_device *ud = user_device(vdev);
 
 	pthread_mutex_destroy(&ud->lock);
+	pthread_mutex_destroy(&ud->turn);
 	pthread_mutex_destroy(&ud->reconnect_lock);
 	pthread_mutex_destroy(&ud->space_lock);
 	pthread_mutex_destroy(&ud->dma_lock);

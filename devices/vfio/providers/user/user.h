@@ -3,7 +3,8 @@
  * What the files of the user provider share; nobody else includes it.
  *
  * Locks: dma_lock (the maps that the server has) and migration_lock are held over calls, which are
- * bounded by the timeout, and so is reconnect_lock, around both; who serves a command of the server,
+ * bounded by the timeout, and so is reconnect_lock, around both; turn is held over one call, inside
+ * all of these; who serves a command of the server,
  * maybe inside such a call, takes neither.
  * space_lock, log_lock and lock (the connection and its users) are leaves.
  */
@@ -76,6 +77,7 @@ struct user_device {
 	char *path;
 	struct loop *loop; /* NULL: no events, DMA by message only while we wait for a reply */
 
+	pthread_mutex_t turn; /* of those who want a reply; a leaf but for the channel's */
 	pthread_mutex_t reconnect_lock; /* one thread at a time looks for another server */
 	pthread_mutex_t lock;
 	struct user_connection *connection; /* NULL: none, or given up */
