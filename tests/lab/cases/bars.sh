@@ -11,18 +11,41 @@ lab_devices="
 lab_memory=3G
 lab_qemu_args='-object memory-backend-ram,id=shared,size=4M,share=on'
 
+# rom_image UNITS: a ROM image as PCI firmware wants it, of so many 512 bytes (up to 255).
+rom_image()
+{
+	units=$(printf '\\x%02x' "$1")
+	{
+		# Signature, length in units, data structure at 0x1c.
+		printf "\\x55\\xaa$units"
+		head -c 21 /dev/zero
+		printf '\x1c\x00\x00\x00'
+		# Vendor 1af4, device 1044, length 0x18, class ff, length in units, code type 1 (firmware will not run it), the last.
+		printf "PCIR\\xf4\\x1a\\x44\\x10\\x00\\x00\\x18\\x00\\x00\\x00\\x00\\xff$units\\x00\\x00\\x00\\x01\\x80\\x00\\x00"
+		head -c $(($1 * 512)) /dev/urandom
+	} >"$lab_run/rom-long.bin"
+	head -c $(($1 * 512)) "$lab_run/rom-long.bin"
+}
+
 host_before()
 {
-	# A ROM image as PCI firmware wants it: signature, length in 512-byte units, data structure at 0x1c.
-	{
-		printf '\x55\xaa\x08'
-		head -c 21 /dev/zero
-		# Vendor 1af4, device 1044, length 0x18, class ff, image of 8 units, code type 1 (firmware will not run it), the last.
-		printf '\x1c\x00\x00\x00PCIR\xf4\x1a\x44\x10\x00\x00\x18\x00\x00\x00\x00\xff\x08\x00\x00\x00\x01\x80\x00\x00'
-		head -c 4096 /dev/urandom
-	} >"$lab_run/rom-long.bin"
-	head -c 4096 "$lab_run/rom-long.bin" >"$lab_run/rom.bin"
+	rom_image 8 >"$lab_run/rom.bin"
 	md5sum <"$lab_run/rom.bin" | cut -c1-32 >"$lab_run/in/rom-sum"
+	# Smaller than the device's own, and larger than its BAR and no power of two.
+	rom_image 4 >"$lab_run/in/small.rom"
+	rom_image 137 >"$lab_run/in/large.rom"
+}
+
+# rom_of_file NAME FILE BAR-SIZE: the guest reads the bytes of the file through sysfs, out of a BAR of that size.
+rom_of_file()
+{
+	guest_ok filerom "$1" '
+		d=/sys/bus/pci/devices/$(guest_bdf 1af4:1044 2)
+		awk "NR == 7 { print \"BAR\", \$1, \$2 }" $d/resource
+		echo 1 >$d/rom && md5sum <$d/rom
+	' --vfio "$(device 4),rom=$2"
+	contains "$1: byte for byte" "$guest_log" "^$(md5sum <"$2" | cut -c1-32)"
+	same "$1: the size of its BAR" "$(($(sed -n 's/^BAR \(.*\) \(.*\)/\2 - \1 + 1/p' "$guest_log")))" "$3"
 }
 
 job()
@@ -55,9 +78,6 @@ job()
 	guest_ok norom 'rom=off hides it' '
 		test ! -e /sys/bus/pci/devices/$(guest_bdf 1af4:1044 2)/rom
 	' --vfio "$(device 4),rom=off"
-	head -c 2048 /dev/urandom >/tmp/other.rom
-	guest_ok filerom 'rom=file=PATH replaces it' '
-		d=/sys/bus/pci/devices/$(guest_bdf 1af4:1044 2)
-		test -e $d/rom
-	' --vfio "$(device 4),rom=/tmp/other.rom"
+	rom_of_file 'a small file for a ROM' /lab/in/small.rom 2048
+	rom_of_file 'a large one' /lab/in/large.rom 131072
 }
