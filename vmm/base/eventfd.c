@@ -21,7 +21,8 @@
 
 struct eventfd_signaller {
 	pthread_mutex_t lock; /* one read at a time; a leaf */
-	aio_context_t aio;    /* 0: none to be had */
+	aio_context_t aio;    /* 0: none yet, or none to be had */
+	bool tried;           /* to have one */
 	int empty;            /* the file that is read */
 };
 
@@ -38,8 +39,6 @@ int eventfd_signaller_create(struct eventfd_signaller **out)
 		free(signaller);
 		return rc;
 	}
-	if (syscall(SYS_io_setup, 1, &signaller->aio) < 0)
-		signaller->aio = 0;
 	pthread_mutex_init(&signaller->lock, NULL);
 	*out = signaller;
 	return 0;
@@ -70,6 +69,14 @@ static int signal_by_read(struct eventfd_signaller *signaller, int fd)
 	int rc;
 
 	pthread_mutex_lock(&signaller->lock);
+	/* Only now: to take one down again takes the kernel tens of milliseconds. */
+	if (!signaller->tried && syscall(SYS_io_setup, 1, &signaller->aio) < 0)
+		signaller->aio = 0;
+	signaller->tried = true;
+	if (!signaller->aio) {
+		pthread_mutex_unlock(&signaller->lock);
+		return -ENOSYS;
+	}
 	rc = syscall(SYS_io_submit, signaller->aio, 1, list) == 1 ? 0 : -errno;
 	/* It is there already, and its place is wanted for the next. */
 	if (!rc)
@@ -81,7 +88,7 @@ static int signal_by_read(struct eventfd_signaller *signaller, int fd)
 bool eventfd_signal(struct eventfd_signaller *signaller, int fd)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLOUT};
-	const int rc = signaller->aio ? signal_by_read(signaller, fd) : -ENOSYS;
+	const int rc = signal_by_read(signaller, fd);
 
 	if (rc != -EAGAIN && rc != -ENOMEM && rc != -ENOSYS)
 		return !rc;
