@@ -13,9 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "arch/arch.h"
@@ -34,6 +32,7 @@
 #include "vmm/config.h"
 #include "vmm/passthrough.h"
 #include "vmm/ram.h"
+#include "vmm/signals.h"
 #include "vmm/slots.h"
 #include "vmm/terminal.h"
 #include "vmm/vcpu.h"
@@ -53,8 +52,7 @@ struct machine {
 	struct escape escape;
 
 	struct loop *loop;
-	int signal_fd;
-	struct loop_source *signal_source;
+	struct signals *signals;
 	struct kvm *kvm;
 	struct bus *mmio, *pio;
 	struct arch_cpus *cpus;
@@ -215,24 +213,20 @@ static void press_power(struct machine *m)
 		request(m, STATUS_OFF);
 }
 
-static void serve_signals(void *ctx, uint32_t events)
+static void signal_arrived(void *ctx, int number)
 {
-	struct signalfd_siginfo info;
 	struct machine *m = ctx;
 
-	(void)events;
-	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		switch (info.ssi_signo) {
-		case SIGTERM:
-			press_power(m);
-			break;
-		case SIGINT:
-			request(m, STATUS_OFF);
-			break;
-		case SIGUSR1:
-			log_state(m);
-			break;
-		}
+	switch (number) {
+	case SIGTERM:
+		press_power(m);
+		break;
+	case SIGINT:
+		request(m, STATUS_OFF);
+		break;
+	case SIGUSR1:
+		log_state(m);
+		break;
 	}
 }
 
@@ -253,23 +247,11 @@ static size_t filter_keys(void *ctx, uint8_t *bytes, size_t count)
 
 static int create_signals(struct machine *m)
 {
-	sigset_t set;
-	int r;
+	int r = signals_create(m->loop, signal_arrived, m, &m->signals);
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN); /* a closed pipe on standard output is an error of write() */
-	signal(SIGXFSZ, SIG_IGN); /* so is a file at its size limit (ulimit -f) */
-	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (m->signal_fd < 0) {
-		r = -errno;
-		log_error("signalfd: %s", strerror(-r));
-		return r;
-	}
-	return loop_add_fd(m->loop, m->signal_fd, EPOLLIN, serve_signals, m, &m->signal_source);
+	if (r < 0)
+		log_error("signals: %s", strerror(-r));
+	return r;
 }
 
 static int create_layout(struct machine *m)
@@ -294,16 +276,12 @@ static int create_layout(struct machine *m)
 	return r;
 }
 
-/* Signals before there is a machine to press the button of: each but SIGUSR1 ends it. */
+/* There is no machine yet to press the button of. */
 static bool asked_to_end(void *ctx)
 {
 	struct machine *m = ctx;
-	struct signalfd_siginfo info;
-	bool end = false;
 
-	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info))
-		end |= info.ssi_signo != SIGUSR1;
-	return end;
+	return signals_end_is_asked(m->signals);
 }
 
 static int create_ram(struct machine *m)
@@ -539,12 +517,9 @@ static void machine_destroy(struct machine *m)
 	if (m->kvm != NULL)
 		kvm_put(m->kvm);
 	memory_destroy(m->memory); /* its slots went with the VM, all at once */
-	if (m->loop != NULL) {
-		loop_remove(m->loop, m->signal_source);
+	signals_destroy(m->signals);
+	if (m->loop != NULL)
 		loop_destroy(m->loop);
-	}
-	if (m->signal_fd >= 0)
-		close(m->signal_fd);
 	boot_files_close(&m->files);
 }
 
@@ -592,7 +567,6 @@ int machine_run(const struct vm_config *config)
 		.config = config,
 		.request = REQUEST_NONE,
 		.status = STATUS_HOST_FAILURE,
-		.signal_fd = -1,
 		.serial_irq_fd = -1,
 	};
 	int r;

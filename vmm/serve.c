@@ -8,9 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #include "devices/vfio/device.h"
 #include "vmm/base/dma.h"
@@ -19,12 +16,12 @@
 #include "vmm/base/loop.h"
 #include "vmm/machine.h"
 #include "vmm/passthrough.h"
+#include "vmm/signals.h"
 
 struct service {
 	const struct serve_config *config;
 	struct loop *loop;
-	int signal_fd;
-	struct loop_source *signal_source;
+	struct signals *signals;
 	struct iommufd_ctx *ictx;
 	struct ioas *ioas;
 	struct passthrough *passthrough;
@@ -44,36 +41,14 @@ static void log_state(struct service *service)
 	json_decref(state);
 }
 
-static void serve_signals(void *ctx, uint32_t events)
+static void signal_arrived(void *ctx, int number)
 {
 	struct service *service = ctx;
-	struct signalfd_siginfo info;
 
-	(void)events;
-	while (read(service->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGUSR1)
-			log_state(service);
-		else
-			loop_stop(service->loop);
-	}
-}
-
-static int create_signals(struct service *service)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* memory of a client may be a file */
-	service->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (service->signal_fd < 0)
-		return -errno;
-	return loop_add_fd(service->loop, service->signal_fd, EPOLLIN, serve_signals, service,
-			   &service->signal_source);
+	if (number == SIGUSR1)
+		log_state(service);
+	else
+		loop_stop(service->loop);
 }
 
 static void ended(void *ctx, int error)
@@ -110,7 +85,8 @@ static int create_base(struct service *service)
 {
 	int r;
 
-	if ((r = loop_create(&service->loop)) < 0 || (r = create_signals(service)) < 0 ||
+	if ((r = loop_create(&service->loop)) < 0 ||
+	    (r = signals_create(service->loop, signal_arrived, service, &service->signals)) < 0 ||
 	    (r = iommufd_ctx_create(&service->ictx)) < 0 ||
 	    (r = ioas_create(service->ictx, &service->ioas)) < 0)
 		log_error("serve: %s", strerror(-r));
@@ -133,17 +109,14 @@ static void destroy(struct service *service)
 	passthrough_destroy(service->passthrough);
 	ioas_destroy(service->ioas);
 	iommufd_ctx_destroy(service->ictx);
-	if (service->loop != NULL) {
-		loop_remove(service->loop, service->signal_source);
+	signals_destroy(service->signals);
+	if (service->loop != NULL)
 		loop_destroy(service->loop);
-	}
-	if (service->signal_fd >= 0)
-		close(service->signal_fd);
 }
 
 static int serve(const struct serve_config *config)
 {
-	struct service service = {.config = config, .signal_fd = -1, .status = STATUS_HOST_FAILURE};
+	struct service service = {.config = config, .status = STATUS_HOST_FAILURE};
 	int r;
 
 	/* A client may have many maps, each with a descriptor. */
