@@ -161,13 +161,6 @@ void vfio_device_free(struct vfio_device *vdev)
 		vdev->ops->release(vdev);
 }
 
-int vfio_device_match(struct vfio_device *vdev, const char *name)
-{
-	if (vdev->ops->match)
-		return vdev->ops->match(vdev, name);
-	return !strcmp(vdev->dev, name);
-}
-
 /* ---- before open ------------------------------------------------------------------------------ */
 
 int vfio_device_set_kvm(struct vfio_device *vdev, struct kvm *kvm)

@@ -192,7 +192,7 @@ struct vfio_device_ops {
 	/* Server side: ask the one who uses this device to let go. */
 	void (*request)(struct vfio_device *vdev, unsigned count);
 
-	/* Is @name a name of this device? positive yes, 0 no, -errno malformed or a wrong token. */
+	/* Is @name, without options, a name of this device? positive yes, 0 no, -errno. NULL: vdev->dev is. */
 	int (*match)(struct vfio_device *vdev, const char *name);
 	/* -EACCES wrong or missing VF token, -EINVAL token given but none is needed. NULL: no token. */
 	int (*match_token_uuid)(struct vfio_device *vdev, const uint8_t *uuid);
@@ -370,7 +370,12 @@ void vfio_device_put_registration(struct vfio_device *vdev);
  */
 void vfio_device_free(struct vfio_device *vdev);
 
-/* Does this device answer to @name? By ops->match, else by comparison. Positive yes, 0 no, -errno. */
+/*
+ * Does this device answer to @name? By ops->match, else by comparison. Positive yes, 0 no. As vfio-pci takes it
+ * (vfio_pci_core_match()), an option may follow: "NAME vf_token=UUID". -EINVAL the device's name and behind it
+ * something else or a malformed UUID, or a token where none is needed; -EACCES a wrong one, where the provider can
+ * tell before BIND; -ENOMEM.
+ */
 int vfio_device_match(struct vfio_device *vdev, const char *name);
 
 /* ---- use -------------------------------------------------------------------------------------- */

@@ -368,7 +368,6 @@ static int create(const struct vfio_provider_env *env, const struct vfio_config 
 		soft_release(&sd->vdev);
 		return rc;
 	}
-	sd->vdev.index = UINT32_MAX;
 	sd->vdev.mig_ops = keys.migration_flags ? &soft_migration_ops : NULL;
 	sd->vdev.migration_flags = keys.migration_flags;
 	sd->vdev.log_ops = keys.log ? &soft_log_ops : NULL;

@@ -88,22 +88,26 @@ static int take_key(const struct vfio_config *config, const struct vfio_key *key
 	return -EINVAL;
 }
 
+int user_path_check(const struct vfio_config *config)
+{
+	const char *path = config->name + strlen(PREFIX);
+
+	if (*path && strlen(path) < sizeof(((struct sockaddr_un *)0)->sun_path))
+		return 0;
+	log_error("vfio %s: after \"" PREFIX
+		  "\" comes the path of a server's socket, up to %zu bytes",
+		  config->name, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+	return -EINVAL;
+}
+
 int user_options_parse(const struct vfio_config *config, struct user_options *out)
 {
-	int rc = 0;
+	int rc = user_path_check(config);
 
 	*out = (struct user_options){
 		.path = config->name + strlen(PREFIX),
 		.timeout_ms = DEFAULT_TIMEOUT_S * 1000,
 	};
-	if (*out->path == '\0' ||
-	    strlen(out->path) >= sizeof(((struct sockaddr_un *)0)->sun_path)) {
-		log_error("vfio %s: after \"" PREFIX
-			  "\" comes the path of a server's socket, up to "
-			  "%zu bytes",
-			  config->name, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
-		return -EINVAL;
-	}
 	for (unsigned i = 0; i < config->key_count && !rc; i++)
 		rc = take_key(config, &config->keys[i], out);
 	return rc;

@@ -25,6 +25,8 @@ struct user_options {
 	enum user_commands commands;
 };
 
+/* -EINVAL with a message when what follows "user:" cannot be the path of a socket. */
+int user_path_check(const struct vfio_config *config);
 /* Parse @config. -EINVAL with one message that names the key. */
 int user_options_parse(const struct vfio_config *config, struct user_options *out);
 

@@ -304,7 +304,12 @@ static const struct vfio_device_ops user_ops = {
 
 static int match(const struct vfio_config *config)
 {
-	return strncmp(config->name, PREFIX, strlen(PREFIX)) == 0;
+	int rc;
+
+	if (strncmp(config->name, PREFIX, strlen(PREFIX)) != 0)
+		return 0;
+	rc = user_path_check(config);
+	return rc ? rc : 1;
 }
 
 static int check_text(const struct vfio_config *config, struct user_options *options)
