@@ -131,8 +131,10 @@ int vfio_device_region_ioeventfds(struct vfio_device *vdev, uint32_t index,
 	if (!atomic_load_explicit(&vdev->access_granted, memory_order_acquire))
 		return -EINVAL;
 	if (!vdev->ops->get_region_ioeventfds) {
+		struct vfio_region_info info = {.argsz = sizeof(info), .index = index};
+
 		*count = 0;
-		return 0;
+		return vfio_get_region_info(vdev, &info);
 	}
 	return vdev->ops->get_region_ioeventfds(vdev, index, list, count);
 }
