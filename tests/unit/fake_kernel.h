@@ -44,8 +44,9 @@ struct fake_kernel_device {
 	struct {
 		uint32_t pasid, attached; /* 0: unused */
 	} pasids[FAKE_PASIDS];
-	bool reserves;   /* its reserved range counts in the space */
-	int triggers[5]; /* eventfds by irq index, -1 */
+	bool reserves;     /* its reserved range counts in the space */
+	unsigned detaches; /* of its own table, not of PASIDs */
+	int triggers[5];   /* eventfds by irq index, -1 */
 	void *kvm_at_bind;
 	unsigned binds;
 };

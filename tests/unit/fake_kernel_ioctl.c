@@ -379,6 +379,7 @@ static int detach(struct fake_kernel_device *d, const struct vfio_device_detach_
 	if (!(arg->flags & VFIO_DEVICE_DETACH_PASID)) {
 		d->attached = 0;
 		d->reserves = false;
+		d->detaches++;
 		return 0;
 	}
 	for (int i = 0; i < FAKE_PASIDS; i++) {

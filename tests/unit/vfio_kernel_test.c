@@ -653,6 +653,32 @@ Test(replace, one_that_works_at_the_second_table_does_not_lose_them_either)
 	host_done(h);
 }
 
+Test(replace, a_failed_one_by_another_space_leaves_the_device_attached_throughout)
+{
+	struct host *h = host_new();
+	struct fake_kernel_device *device = reserving(h);
+	struct vfio_device *vdev;
+	unsigned detaches;
+	struct ioas *other;
+	uint32_t id, before;
+
+	cr_assert_eq(open_iommu(h), 0);
+	vdev = attached(h, "0000:01:00.0");
+	cr_assert_eq(ioas_create(h->ictx, &other), 0);
+	before = device->attached;
+	detaches = device->detaches;
+	id = ioas_id(other);
+	h->fk->attach_error = ENOMEM;
+	cr_expect_eq(vfio_device_attach(vdev, &id), -ENOMEM);
+	cr_expect(vdev->iommufd_attached);
+	cr_expect_eq(device->attached, before);
+	cr_expect_eq(device->detaches, detaches);
+	cr_expect(device->reserves);
+	give_back(vdev);
+	cr_expect_eq(ioas_destroy(other), 0);
+	host_done(h);
+}
+
 Test(replace, another_space_takes_over_and_the_old_one_goes)
 {
 	struct host *h = host_new();

@@ -182,8 +182,11 @@ static void forget(struct kernel_device *kd)
 	kd->vdev.iommufd_attached = false;
 }
 
-/* After a failure: what the device was attached to, or nothing. */
-static void fall_back(struct kernel_device *kd)
+/*
+ * After a failure: what the device was attached to, or nothing. @again: the kernel has kept it, and only
+ * forgot what the device reserves.
+ */
+static void fall_back(struct kernel_device *kd, bool again)
 {
 	int rc;
 
@@ -191,10 +194,12 @@ static void fall_back(struct kernel_device *kd)
 		ioctl_detach(kd, 0);
 		return;
 	}
-	rc = attach_again(kd, kd->space, kd->hwpt);
+	rc = again ? attach_again(kd, kd->space, kd->hwpt)
+		   : ioctl_attach(kd, 0, kd->hwpt ? kd->hwpt->id : kd->space->id);
 	if (rc) {
 		log_error("vfio %s: lost its attachment to the guest's memory: %s", kd->name,
 			  strerror(-rc));
+		ioctl_detach(kd, 0);
 		forget(kd);
 	}
 }
@@ -204,6 +209,7 @@ static int attach_locked(struct kernel_device *kd, struct ioas *ioas)
 	struct kernel_ioas *space;
 	struct kernel_hwpt *hwpt;
 	unsigned failed = 0;
+	bool within;
 	int rc;
 
 	rc = kernel_space_get(kd->iommufd, ioas, &space);
@@ -211,21 +217,23 @@ static int attach_locked(struct kernel_device *kd, struct ioas *ioas)
 		log_error("vfio %s: no address space from /dev/iommu: %s", kd->name, strerror(-rc));
 		return rc;
 	}
+	/* A replacement by another IOAS that fails leaves the old one as it was. */
+	within = kd->space == space;
 
 	rc = attach_best(kd, 0, space, &hwpt, &failed);
-	if (!rc && failed && kd->space)
+	if (!rc && failed && within)
 		rc = attach_again(kd, space, hwpt);
 	if (rc) {
 		kernel_explain_attach(kd, space, rc);
-		if (kd->space && failed)
-			fall_back(kd);
+		if (within && failed)
+			fall_back(kd, true);
 		goto put_space;
 	}
 
 	/* What is mapped becomes visible to the device; the first device brings all of it in. */
 	rc = kernel_space_mirror(space);
 	if (rc) {
-		fall_back(kd);
+		fall_back(kd, false);
 		goto put_space;
 	}
 
