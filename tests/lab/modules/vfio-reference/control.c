@@ -88,6 +88,21 @@ static ssize_t pinned_show(struct device *dev, struct device_attribute *attr, ch
 }
 static DEVICE_ATTR_RO(pinned);
 
+/* Of the device's set: calls of open, close and hot reset, and which of them were not under its lock, or not alone. */
+#define VREF_SET_COUNT(name)                                                                       \
+	static ssize_t set_##name##_show(struct device *dev, struct device_attribute *attr,        \
+					 char *buffer)                                             \
+	{                                                                                          \
+		struct vref_device *v = dev_get_drvdata(dev);                                      \
+                                                                                                   \
+		return sysfs_emit(buffer, "%d\n", atomic_read(&v->set->name));                     \
+	}                                                                                          \
+	static DEVICE_ATTR_RO(set_##name)
+
+VREF_SET_COUNT(calls);
+VREF_SET_COUNT(unlocked);
+VREF_SET_COUNT(overlaps);
+
 /* ---- to be done ------------------------------------------------------------------------------------ */
 
 /* The VF token a user has to give from now on; empty: none. */
@@ -158,6 +173,23 @@ static ssize_t delay_dma_store(struct device *dev, struct device_attribute *attr
 	return count;
 }
 static DEVICE_ATTR_WO(delay_dma);
+
+/* Microseconds: open, close and hot reset of the device's set take so long. */
+static ssize_t set_delay_us_store(struct device *dev, struct device_attribute *attr,
+				  const char *buffer, size_t count)
+{
+	struct vref_device *v = dev_get_drvdata(dev);
+	unsigned int us;
+	int ret = kstrtouint(buffer, 0, &us);
+
+	if (ret)
+		return ret;
+	if (us > USEC_PER_SEC)
+		return -EINVAL;
+	WRITE_ONCE(v->set->delay_us, us);
+	return count;
+}
+static DEVICE_ATTR_WO(set_delay_us);
 
 /* "STATE TIMES": entering this migration state fails so many times. */
 static ssize_t fail_state_store(struct device *dev, struct device_attribute *attr,
@@ -230,6 +262,10 @@ static struct attribute *vref_attributes[] = {
 	&dev_attr_page_requests.attr,
 	&dev_attr_dma_unmaps.attr,
 	&dev_attr_pinned.attr,
+	&dev_attr_set_calls.attr,
+	&dev_attr_set_unlocked.attr,
+	&dev_attr_set_overlaps.attr,
+	&dev_attr_set_delay_us.attr,
 	&dev_attr_token.attr,
 	&dev_attr_needs_kvm.attr,
 	&dev_attr_fail_attach.attr,

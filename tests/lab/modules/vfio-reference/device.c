@@ -103,24 +103,31 @@ int vref_reset(struct vref_device *v)
 static int vref_open_device(struct vfio_device *vdev)
 {
 	struct vref_device *v = to_vref(vdev);
+	int ret = 0;
 
+	vref_set_enter(v);
 	scoped_guard(mutex, &v->lock)
 	{
 		/* Says so as i915's vGPU does (kvmgt.c), which follows guest pages through KVM. */
-		if (v->needs_kvm && !vdev->kvm)
-			return -ESRCH;
+		if (v->needs_kvm && !vdev->kvm) {
+			ret = -ESRCH;
+			break;
+		}
 		v->closing = false;
 		v->opened_with_kvm = vdev->kvm;
 		v->opens++;
 	}
 	/* As vfio-pci does: whatever the last user left is gone. */
-	return vref_reset(v);
+	ret = ret ?: vref_reset(v);
+	vref_set_leave(v);
+	return ret;
 }
 
 static void vref_close_device(struct vfio_device *vdev)
 {
 	struct vref_device *v = to_vref(vdev);
 
+	vref_set_enter(v);
 	vref_ioeventfds_off(v);
 	vref_irqs_off(v);
 	vref_quiesce(v);
@@ -133,6 +140,7 @@ static void vref_close_device(struct vfio_device *vdev)
 	vref_resume(v);
 	/* The engine looks at the model once more, if it was kicked, and finds nothing. */
 	cancel_work_sync(&v->engine);
+	vref_set_leave(v);
 }
 
 static long vref_get_info(struct vfio_device_info __user *arg)
@@ -166,6 +174,10 @@ static long vref_ioctl(struct vfio_device *vdev, unsigned int command, unsigned 
 		return vref_ioeventfd(v, (void __user *)arg);
 	case VFIO_DEVICE_RESET:
 		return vref_reset(v);
+	case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+		return v->physical ? vref_hot_reset_info(v, (void __user *)arg) : -ENOTTY;
+	case VFIO_DEVICE_PCI_HOT_RESET:
+		return v->physical ? vref_hot_reset(v, (void __user *)arg) : -ENOTTY;
 	default:
 		return -ENOTTY;
 	}
@@ -312,6 +324,9 @@ int vref_register(struct platform_device *pdev, bool physical)
 	v->pdev = pdev;
 	v->physical = physical;
 	platform_set_drvdata(pdev, v);
+	ret = vref_set_join(v);
+	if (ret)
+		goto err_put;
 	ret = sysfs_create_groups(&pdev->dev.kobj, vref_groups);
 	if (ret)
 		goto err_put;

@@ -128,7 +128,8 @@ void vref_emulated_unbind(struct vfio_device *vdev)
 	unsigned long pasid;
 	void *access;
 
-	xa_for_each(&v->pasids, pasid, access) vref_emulated_pasid_detach(vdev, pasid);
+	xa_for_each(&v->pasids, pasid, access)
+		vref_emulated_pasid_detach(vdev, pasid);
 	vfio_iommufd_emulated_unbind(vdev);
 	v->ictx = NULL;
 }

@@ -49,8 +49,7 @@ static long vref_ioeventfd_set(struct vref_device *v, const struct vfio_device_i
 	int ret;
 
 	guard(mutex)(&v->control);
-	list_for_each_entry(io, &v->ioeventfds, next)
-	{
+	list_for_each_entry(io, &v->ioeventfds, next) {
 		if (io->index != index || io->offset != offset || io->count != count ||
 		    io->data != arg->data)
 			continue;
@@ -114,5 +113,6 @@ void vref_ioeventfds_off(struct vref_device *v)
 	struct vref_ioeventfd *io, *next;
 
 	guard(mutex)(&v->control);
-	list_for_each_entry_safe(io, next, &v->ioeventfds, next) vref_ioeventfd_off(io);
+	list_for_each_entry_safe(io, next, &v->ioeventfds, next)
+		vref_ioeventfd_off(io);
 }

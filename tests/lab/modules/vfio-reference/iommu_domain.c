@@ -99,8 +99,7 @@ static int vref_read_and_clear_dirty(struct iommu_domain *domain, unsigned long 
 	/* Without a bitmap the core clears what is left over from before, and then turns it on. */
 	if (!table->tracking && dirty->bitmap)
 		return -EINVAL;
-	xa_for_each_marked(&table->pages, page, entry, VREF_DIRTY)
-	{
+	xa_for_each_marked(&table->pages, page, entry, VREF_DIRTY) {
 		if (page < PHYS_PFN(iova))
 			continue;
 		if (page > last)

@@ -34,6 +34,10 @@ module_param_named(migration, vref_migration, uint, 0444);
 MODULE_PARM_DESC(migration,
 		 "VFIO_MIGRATION_* flags, 0 for devices that do not migrate (default 7)");
 
+bool vref_shared_sets;
+module_param_named(shared_sets, vref_shared_sets, bool, 0444);
+MODULE_PARM_DESC(shared_sets, "the devices of a kind are reset together (default: each alone)");
+
 struct workqueue_struct *vref_workqueue;
 
 static int vref_probe(struct platform_device *pdev)

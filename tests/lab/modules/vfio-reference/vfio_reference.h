@@ -41,6 +41,13 @@
 
 struct vref_device;
 
+/* Devices that are reset together, see set.c. */
+struct vref_set {
+	atomic_t inside;                    /* in the driver's open, close, hot reset */
+	atomic_t calls, unlocked, overlaps; /* of these */
+	unsigned int delay_us;              /* each takes so long */
+};
+
 /* The page of guest memory that an emulated device keeps pinned, see dma_emulated.c. */
 struct vref_pin {
 	struct mutex lock;
@@ -53,6 +60,7 @@ struct vref_device {
 	struct vfio_device vdev;
 	struct platform_device *pdev;
 	bool physical;
+	struct vref_set *set, own_set;
 
 	struct mutex control;
 	struct mutex lock;
@@ -117,6 +125,7 @@ static inline struct vref_device *to_vref(struct vfio_device *vdev)
 extern struct workqueue_struct *vref_workqueue;
 extern unsigned int vref_vectors, vref_migration;
 extern unsigned long vref_memory;
+extern bool vref_shared_sets;
 
 /* ---- device.c ---- */
 
@@ -187,6 +196,16 @@ void vref_stream_end(struct vref_device *v);
 extern const struct vfio_log_ops vref_log_ops;
 /* Under lock. */
 void vref_log_off(struct vref_device *v);
+
+/* ---- set.c ---- */
+
+/* Before registration. */
+int vref_set_join(struct vref_device *v);
+/* Around what the core does under the lock of the device's set. */
+void vref_set_enter(struct vref_device *v);
+void vref_set_leave(struct vref_device *v);
+long vref_hot_reset_info(struct vref_device *v, struct vfio_pci_hot_reset_info __user *arg);
+long vref_hot_reset(struct vref_device *v, struct vfio_pci_hot_reset __user *arg);
 
 /* ---- control.c ---- */
 
