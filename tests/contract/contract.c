@@ -13,10 +13,12 @@
  * failed, 2 for a wrong call.
  *
  *   --only PATTERN    tests whose id matches the shell pattern; may be given several times
- *   --argument TEXT   what the target wants to know besides
+ *   --other DEVICE    another one that the same VM can have; the tests of device sets want it
  *   --seconds N       bound on one test (120)
  *   --verbose         what each test does
  *   --list            the targets and the tests, with what they prove
+ *   --providers       each item that the tests prove, and over which providers they do
+ *   --without BITS    take HAS_* bits from the target without declaring it, which has to fail
  */
 #include "tests/contract/contract.h"
 
@@ -42,6 +44,7 @@ struct result {
 	bool ended;
 	char failed[512];   /* the first failure */
 	char declared[512]; /* the first difference that showed */
+	uint64_t asked;     /* of target.differences, by place: a test asked for it */
 	char step[256];     /* what it is about to do */
 	bool verbose;
 };
@@ -49,7 +52,8 @@ struct result {
 struct options {
 	const char *patterns[MAX_PATTERNS];
 	unsigned pattern_count;
-	const char *argument;
+	const char *other;
+	uint32_t without;
 	unsigned seconds;
 	bool verbose;
 };
@@ -137,6 +141,7 @@ long answer(struct run *run, const char *aspect, long rule)
 	found = difference(run->target, id);
 	if (!found)
 		return rule;
+	run->result->asked |= 1ull << (found - run->target->differences);
 	if (!run->result->declared[0])
 		snprintf(run->result->declared, sizeof(run->result->declared), "%s: %s", aspect,
 			 found->why);
@@ -200,7 +205,7 @@ static const char *exempt(const struct target *target, const struct contract_tes
 		if (a->what & missing)
 			return a->why;
 	}
-	return "";
+	return "it lacks something"; /* check_target() lets no such target through */
 }
 
 static bool run_test(struct run *run, const struct options *options)
@@ -210,7 +215,7 @@ static bool run_test(struct run *run, const struct options *options)
 	int status = 0;
 	pid_t pid;
 
-	*result = (struct result){.verbose = options->verbose};
+	*result = (struct result){.verbose = options->verbose, .asked = result->asked};
 	pid = fork();
 	if (pid < 0) {
 		snprintf(result->failed, sizeof(result->failed), "fork: %s", strerror(errno));
@@ -263,9 +268,10 @@ static bool is_test(const char *id, size_t length)
 	return false;
 }
 
-/* Every difference belongs to a test, and what is absent is not had as well. */
+/* What is missing is declared, and what is declared is missing; every difference belongs to a test. */
 static bool check_target(const struct target *target)
 {
+	uint32_t undeclared = HAS_ALL & ~target->has;
 	bool good = true;
 
 	for (const struct difference *d = target->differences; d && d->id; d++) {
@@ -276,13 +282,32 @@ static bool check_target(const struct target *target)
 		}
 	}
 	for (const struct absence *a = target->absences; a && a->why; a++) {
+		undeclared &= ~a->what;
 		if (a->what & target->has) {
 			fprintf(stderr, "%s has and has not %#x\n", target->name,
 				a->what & target->has);
 			good = false;
 		}
 	}
+	if (undeclared) {
+		fprintf(stderr, "%s lacks %#x and does not say why\n", target->name, undeclared);
+		good = false;
+	}
 	return good;
+}
+
+/* After all tests: a difference that none asked for has outlived its reason. How many there are. */
+static unsigned check_differences(const struct target *target, uint64_t asked)
+{
+	unsigned idle = 0;
+
+	for (const struct difference *d = target->differences; d && d->id; d++) {
+		if (!strchr(d->id, '/') || (asked & 1ull << (d - target->differences)))
+			continue;
+		printf("not ok %s (declared, and no test asks for it)\n", d->id);
+		idle++;
+	}
+	return idle;
 }
 
 static const struct target *find_target(const char *name)
@@ -304,17 +329,77 @@ static void list(void)
 	}
 }
 
+#define MAX_ITEMS 256
+
+struct item {
+	const char *name;
+	size_t length;
+	bool kernel, soft, user;
+};
+
+static struct item *find_item(struct item *items, const char *name, size_t length)
+{
+	struct item *item = items;
+
+	while (item->name && (item->length != length || strncmp(item->name, name, length) != 0))
+		item++;
+	if (item == &items[MAX_ITEMS - 1])
+		return NULL;
+	item->name = name;
+	item->length = length;
+	return item;
+}
+
+/* A test that @target does proves what it names. */
+static bool add_proofs(struct item *items, const struct target *target,
+		       const struct contract_test *test)
+{
+	for (const char *p = test->proves; *p;) {
+		const size_t length = strcspn(p, ", ");
+		struct item *item = length ? find_item(items, p, length) : NULL;
+
+		if (length && !item)
+			return false;
+		if (item && !exempt(target, test)) {
+			item->kernel |= !strcmp(target->provider, "kernel");
+			item->soft |= !strcmp(target->provider, "soft");
+			item->user |= !strcmp(target->provider, "user");
+		}
+		p += length ? length : 1;
+	}
+	return true;
+}
+
+static int list_providers(void)
+{
+	struct item items[MAX_ITEMS] = {0};
+
+	for (const struct target *const *target = targets; *target; target++) {
+		for (size_t i = 0; i < TABLES; i++) {
+			for (const struct contract_test *t = tables[i]; t->id; t++) {
+				if (!add_proofs(items, *target, t))
+					return 2;
+			}
+		}
+	}
+	for (const struct item *item = items; item->name; item++)
+		printf("%.*s%s%s%s\n", (int)item->length, item->name, item->kernel ? " kernel" : "",
+		       item->soft ? " soft" : "", item->user ? " user" : "");
+	return 0;
+}
+
 static void usage(void)
 {
-	fprintf(stderr, "usage: contract [--only PATTERN]... [--argument TEXT] [--seconds N] "
-			"[--verbose] TARGET DEVICE\n"
-			"       contract --list\n");
+	fprintf(stderr, "usage: contract [--only PATTERN]... [--other DEVICE] [--seconds N] "
+			"[--without BITS] [--verbose] TARGET DEVICE\n"
+			"       contract --list | --providers\n");
 }
 
 int main(int argc, char **argv)
 {
 	struct options options = {.seconds = 120};
 	unsigned passed = 0, failed = 0;
+	struct target target;
 	struct run run = {0};
 	int i = 1;
 
@@ -323,13 +408,17 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--list")) {
 			list();
 			return 0;
+		} else if (!strcmp(argv[i], "--providers")) {
+			return list_providers();
 		} else if (!strcmp(argv[i], "--verbose")) {
 			options.verbose = true;
 		} else if (!strcmp(argv[i], "--only") && i + 1 < argc &&
 			   options.pattern_count < MAX_PATTERNS) {
 			options.patterns[options.pattern_count++] = argv[++i];
-		} else if (!strcmp(argv[i], "--argument") && i + 1 < argc) {
-			options.argument = argv[++i];
+		} else if (!strcmp(argv[i], "--other") && i + 1 < argc) {
+			options.other = argv[++i];
+		} else if (!strcmp(argv[i], "--without") && i + 1 < argc) {
+			options.without = (uint32_t)strtoul(argv[++i], NULL, 0);
 		} else if (!strcmp(argv[i], "--seconds") && i + 1 < argc) {
 			options.seconds = (unsigned)strtoul(argv[++i], NULL, 0);
 		} else {
@@ -346,10 +435,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "contract: no target %s; --list shows them\n", argv[i]);
 		return 2;
 	}
+	target = *run.target;
+	target.has &= ~options.without;
+	run.target = &target;
 	if (!check_target(run.target))
 		return 2;
 	run.device = argv[i + 1];
-	run.argument = options.argument;
+	run.other = options.other;
 	run.result = mmap(NULL, sizeof(*run.result), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run.result == MAP_FAILED) {
@@ -366,13 +458,9 @@ int main(int argc, char **argv)
 			if (!selected(&options, t->id))
 				continue;
 			run.test = t;
-			if (why && why[0]) {
+			if (why) {
 				printf("declared %s (%s)\n", t->id, why);
 				good = true;
-			} else if (why) {
-				printf("not ok %s (the target lacks %#x and does not say why)\n",
-				       t->id, t->needs & ~run.target->has);
-				good = false;
 			} else {
 				good = run_test(&run, &options);
 			}
@@ -380,6 +468,8 @@ int main(int argc, char **argv)
 			failed += !good;
 		}
 	}
+	if (!options.pattern_count)
+		failed += check_differences(run.target, run.result->asked);
 	printf("%u passed, %u failed\n", passed, failed);
 	return failed || !passed;
 }

@@ -25,13 +25,13 @@ struct run;
 /* What a device may have. */
 enum {
 	HAS_PHYSICAL =
-		1u << 0,      /* an IOMMU translates (VFIO_IOMMUFD_PHYSICAL), else software does */
-	HAS_PASID = 1u << 1,  /* PASIDs can be attached */
-	HAS_NODE = 1u << 2,   /* /dev/vfio/devices/vfioN: one opener in the whole system */
-	HAS_RESET = 1u << 3,  /* VFIO_DEVICE_RESET */
-	HAS_BAR = 1u << 4,    /* target.bar is a memory BAR whose accesses are checked */
-	HAS_MMAP = 1u << 5,   /* target.map_bar can be mapped and remembers what is written */
-	HAS_DECODE = 1u << 6, /* PCI_COMMAND_MEMORY switches the BARs */
+		1u << 0,     /* an IOMMU translates (VFIO_IOMMUFD_PHYSICAL), else software does */
+	HAS_PASID = 1u << 1, /* PASIDs can be attached */
+	HAS_NODE = 1u << 2,  /* /dev/vfio/devices/vfioN: one opener in the whole system */
+	HAS_DMA_MESSAGES = 1u << 3, /* DMA can be by message to the device's user */
+	HAS_BAR = 1u << 4,          /* target.bar is a memory BAR whose accesses are checked */
+	HAS_MMAP = 1u << 5,         /* target.map_bar can be mapped and remembers what is written */
+	HAS_DECODE = 1u << 6,       /* PCI_COMMAND_MEMORY switches the BARs */
 	HAS_MSI = 1u << 7,
 	HAS_MSIX = 1u << 8,
 	HAS_MSIX_TABLE = 1u << 9, /* the table lies in a BAR and is hidden there */
@@ -43,10 +43,11 @@ enum {
 	HAS_LOW_POWER = 1u << 15, /* features 3, 4, 5 */
 	HAS_IOEVENTFD = 1u << 16,
 	HAS_HOT_RESET = 1u << 17,
-	HAS_TOKEN = 1u << 18,      /* a VF token can be asked for (control_set) */
-	HAS_DRIVER = 1u << 19,     /* target.driver: put and get, a register that is migrated */
-	HAS_FAULTS = 1u << 20,     /* faults can be injected (control_set) */
-	HAS_KVM_SEEN = 1u << 21,   /* the driver shows whether it has a KVM (control_get) */
+	HAS_TOKEN = 1u << 18,  /* a VF token can be asked for (control_set) */
+	HAS_DRIVER = 1u << 19, /* target.driver: put and get, a register that is migrated */
+	HAS_FAULTS = 1u << 20, /* faults can be injected (control_set) */
+	HAS_DRIVER_SEEN =
+		1u << 21, /* the driver shows what the kernel's core does to it (control_get) */
 	HAS_TAKE_AWAY = 1u << 22,  /* the device can be asked back from outside */
 	HAS_MIG_ERROR = 1u << 23,  /* a stream that is none takes it to ERROR */
 	HAS_DMA = 1u << 24,        /* target.driver: all of it */
@@ -55,11 +56,17 @@ enum {
 	HAS_ERR = 1u << 27,        /* it tells of unrecoverable errors */
 	HAS_REQUEST_OP = 1u << 28, /* its user can be asked to let go of it */
 	HAS_OTHERS = 1u << 29,     /* another process can have the device, once this one has not */
+	HAS_ATTACH_FAULT =
+		1u << 30, /* an attachment can be made to fail below the provider (control_set) */
 };
 
+#define HAS_SIBLING (1u << 31) /* the device of --other is reset together with it */
+#define HAS_ALL     UINT32_MAX
+
 /*
- * A device has no X, or answers otherwise than the rule says; @why is printed. @what is a HAS_* bit that
- * is missing from target.has, or @id names a test or an answer in it ("irqs.info/beyond").
+ * A device has no X, or answers otherwise than the rule says; @why is printed. @what are HAS_* bits that
+ * are missing from target.has, or @id names a test or an answer in it ("irqs.info/beyond"). What is missing
+ * and not declared, and a difference that no test asks for, are failures.
  */
 struct absence {
 	uint32_t what;
@@ -94,17 +101,17 @@ struct driver {
 };
 
 struct target {
-	const char *name; /* of the first argument of the program */
-	const char *what; /* one line for --list */
+	const char *name;     /* of the first argument of the program */
+	const char *provider; /* "kernel", "soft", "user" */
+	const char *what;     /* one line for --list */
 	uint32_t has;
-	bool kernel;      /* the kernel provider: wants /dev/iommu */
 	uint32_t bar;     /* region index of HAS_BAR */
 	uint64_t bar_at;  /* a register in it that reads the same every time */
 	uint32_t map_bar; /* region index of HAS_MMAP */
 	const struct driver *driver;
 	/* A fault or a setting from outside (HAS_FAULTS, HAS_TOKEN): see the kernel test device's attributes. */
 	void (*control_set)(struct run *run, const char *name, const char *value);
-	const struct absence *absences;       /* ends with .why NULL; all that .has lacks */
+	const struct absence *absences;       /* ends with .why NULL: all that .has lacks */
 	const struct difference *differences; /* ends with .id NULL */
 };
 
@@ -137,8 +144,8 @@ extern const struct contract_test life_tests[], sets_tests[], iommu_tests[], pas
 struct run {
 	const struct target *target;
 	const struct contract_test *test;
-	const char *device;   /* name of the device as after --vfio */
-	const char *argument; /* for the target: of --argument, or NULL */
+	const char *device; /* name of the device as after --vfio */
+	const char *other;  /* of another one that the same VM can have: of --other */
 	struct result *result;
 
 	struct loop *loop;
@@ -179,12 +186,16 @@ void run_end(struct run *run);
 /* A device of the target, in @run's VM; to be given back. */
 int device_make(struct run *run, struct vfio_device **out);
 int device_open(struct run *run, struct vfio_device *vdev);
+/* The second device of the VM (--other), to be given back; NULL when there is none, which fails the test. */
+struct vfio_device *other_make(struct run *run);
 void device_give_back(struct vfio_device *vdev);
 /* Attach run->vdev to @space; -errno. */
 int attach(struct run *run, struct ioas *space);
 /* A space with one page table of its own: @size bytes of run->memory at @offset, at MEMORY_IOVA. */
 struct ioas *space_create(struct run *run, uint64_t offset, uint64_t size);
 
+/* The loop has turned: what it was to do before is done. */
+void loop_turn(struct run *run);
 /* Wait until @done says so, at most some 20 s (more on a busy machine): what is waited for always comes. */
 bool wait_until(bool (*done)(void *ctx), void *ctx);
 size_t count_fds(struct run *run);

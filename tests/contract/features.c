@@ -158,8 +158,6 @@ static void what_is_declared_absent_is_absent(struct run *run)
 	expect_rc(run, run->vdev->ops->request != NULL, !!(has & HAS_REQUEST_OP), "ops.request");
 	expect_rc(run, !irq_info(run, VFIO_PCI_ERR_IRQ_INDEX, &info) && info.count,
 		  answer(run, "err", !!(has & HAS_ERR)), "ERR");
-	if (!(has & HAS_RESET))
-		expect_rc(run, device_reset(run), answer(run, "reset", -EINVAL), "reset");
 	if (!(has & HAS_IOEVENTFD)) {
 		struct vfio_device_ioeventfd ioeventfd = {
 			.argsz = sizeof(ioeventfd),
@@ -170,6 +168,17 @@ static void what_is_declared_absent_is_absent(struct run *run)
 
 		expect_rc(run, vfio_device_ioctl(run->vdev, VFIO_DEVICE_IOEVENTFD, &ioeventfd),
 			  -ENOTTY, "an ioeventfd");
+	}
+	if (!(has & HAS_HOT_RESET)) {
+		struct vfio_pci_hot_reset_info reset_info = {.argsz = sizeof(reset_info)};
+		struct vfio_pci_hot_reset reset = {.argsz = sizeof(reset)};
+
+		expect_rc(run,
+			  vfio_device_ioctl(run->vdev, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
+					    &reset_info),
+			  -ENOTTY, "who is reset along");
+		expect_rc(run, vfio_device_ioctl(run->vdev, VFIO_DEVICE_PCI_HOT_RESET, &reset),
+			  -ENOTTY, "a hot reset");
 	}
 	if (!(has & HAS_MMAP)) {
 		bool mappable = false;

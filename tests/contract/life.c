@@ -25,7 +25,8 @@ static void refuses_everything(struct run *run, const char *when)
 		.flags = VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_MIGRATION,
 	};
 	struct vfio_device *vdev = run->vdev;
-	uint32_t id = ioas_id(run->space);
+	struct vfio_precopy_info precopy = {.argsz = sizeof(precopy)};
+	uint32_t id = ioas_id(run->space), count = 0;
 	uint64_t offset;
 	uint8_t byte = 0;
 	int fd;
@@ -44,6 +45,15 @@ static void refuses_everything(struct run *run, const char *when)
 		  when);
 	expect_rc(run, vfio_device_region_fd(vdev, 0, true, &fd, &offset), -EINVAL,
 		  "%s: a region's descriptor", when);
+	expect_rc(run, vfio_device_region_ioeventfds(vdev, 0, NULL, &count), -EINVAL,
+		  "%s: a region's doorbells", when);
+	expect_rc(run, vfio_device_mig_read(vdev, -1, &byte, 1), -EINVAL, "%s: migration data",
+		  when);
+	expect_rc(run, vfio_device_mig_write(vdev, -1, &byte, 1), -EINVAL, "%s: migration data in",
+		  when);
+	expect_rc(run, vfio_device_mig_precopy_info(vdev, -1, &precopy), -EINVAL,
+		  "%s: PRE_COPY info", when);
+	vfio_device_dma_unmap(vdev, MEMORY_IOVA, MEMORY_SIZE);
 	expect_rc(run, vfio_device_attach(vdev, &id), -EINVAL, "%s: attach", when);
 	expect_rc(run, vfio_device_detach(vdev), -EINVAL, "%s: detach", when);
 	expect_rc(run, vfio_device_pasid_attach(vdev, 1, &id), -EINVAL, "%s: PASID attach", when);
@@ -133,7 +143,7 @@ static int other_open(struct run *run, struct run *other)
 	*other = (struct run){.target = run->target,
 			      .test = &in_other_process,
 			      .device = run->device,
-			      .argument = run->argument,
+			      .other = run->other,
 			      .result = run->result};
 	rc = run_begin(other);
 	return rc ? rc : device_open(other, other->vdev);
@@ -355,10 +365,63 @@ static void names_match(struct run *run)
 	expect(run, takers == 1, "%u providers take the name", takers);
 	expect(run, vdev->dev && vdev->dev[0], "no name");
 	expect(run, vdev->ops->name && vdev->ops->name[0], "no provider's name");
+	expect(run,
+	       vdev->ops->bind_iommufd && vdev->ops->unbind_iommufd && vdev->ops->attach_ioas &&
+		       vdev->ops->detach_ioas,
+	       "registered with less than the ops that are required");
 	expect(run, vfio_device_match(vdev, vdev->dev) > 0, "it does not answer to %s", vdev->dev);
 	expect_rc(run, vfio_device_match(vdev, "no such device"), 0, "a name of something else");
 	expect(run, vfio_device_sets_find(&run->sets, vdev->dev) == vdev, "not found in its set");
 	expect(run, !vfio_device_sets_find(&run->sets, "no such device"), "found something else");
+}
+
+/* @format with the device's name in it. */
+static int match_with(struct run *run, const char *format)
+{
+	char name[512];
+
+	snprintf(name, sizeof(name), format, run->vdev->dev);
+	return vfio_device_match(run->vdev, name);
+}
+
+/* The name and what may follow it: vfio_pci_core_match() of the kernel. */
+static void malformed_names_are_refused(struct run *run)
+{
+	static const char *const others[] = {"", " ", "%sx", "x%s", "%s/.x", " %s"};
+	static const char *const malformed[] = {
+		"%s ",
+		"%s  vf_token=83b8f4f2-509f-382f-3c1e-e6bfe0fa1001",
+		"%s vf_token",
+		"%s vf_token=",
+		"%s vf_token=83b8f4f2-509f-382f-3c1e-e6bfe0fa100",
+		"%s vf_token=83b8f4f2-509f-382f-3c1e-e6bfe0fa10011",
+		"%s vf_token=83b8f4f2509f382f3c1ee6bfe0fa1001",
+		"%s vf_token=83b8f4f2-509f-382f-3c1e-e6bfe0fa100g",
+		"%s vf_token=83b8f4f2-509f-382f-3c1e-e6bfe0fa1001 more",
+		"%s another=option",
+	};
+	/* To a provider, who has not got the device yet. */
+	static const char *const kinds[] = {
+		"",         "0000:01:00", "soft:", "soft:nothing",
+		"user:",    "fd=",        "fd=-1", "/dev/vfio/devices/vfio",
+		"/dev/null"};
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		expect_rc(run, match_with(run, others[i]), 0, "\"%s\"", others[i]);
+	for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++)
+		expect_rc(run, match_with(run, malformed[i]), -EINVAL, "\"%s\"", malformed[i]);
+	/* Well-formed, of a device that needs none; of a kernel device only BIND can tell. */
+	expect_rc(run, match_with(run, "%s vf_token=83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"),
+		  run->vdev->ops->match_token_uuid ? 1 : -EINVAL, "a token");
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		struct vfio_config config = {.name = kinds[i], .fd = -1};
+		int rc = 0;
+
+		for (const struct vfio_provider *const *p = vfio_providers; *p && !rc; p++)
+			rc = (*p)->match(&config);
+		expect_rc(run, rc, -EINVAL, "a device called \"%s\"", kinds[i]);
+	}
 }
 
 static void index_is_the_nodes(struct run *run)
@@ -386,6 +449,9 @@ static void state_is_data(struct run *run)
 		return;
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 		expect(run, json_object_get(root, members[i]), "no member %s", members[i]);
+	/* What the provider adds is under its own name. */
+	expect(run, json_object_size(json_object_get(root, run->vdev->ops->name)),
+	       "nothing of the provider");
 	expect(run, json_is_true(json_object_get(root, "open")), "not open");
 	expect(run, json_is_true(json_object_get(root, "kvm")), "no VM");
 	iommu = json_object_get(root, "iommu");
@@ -435,14 +501,17 @@ const struct contract_test life_tests[] = {
 	{"life.kvm_is_referenced_while_open",
 	 "vfio_device.user_kvm, vfio_device.kvm, vfio_device.put_kvm", 0, CLOSED,
 	 kvm_is_referenced_while_open},
-	{"life.the_driver_sees_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_KVM_SEEN,
+	{"life.the_driver_sees_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_DRIVER_SEEN,
 	 CLOSED, the_driver_sees_the_kvm},
 	{"life.a_device_may_need_a_kvm", "vfio_device.kvm, vfio_device_ops.bind_iommufd",
-	 HAS_KVM_SEEN, CLOSED, a_device_may_need_a_kvm},
-	{"life.kill_puts_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_KVM_SEEN, CLOSED,
+	 HAS_DRIVER_SEEN, CLOSED, a_device_may_need_a_kvm},
+	{"life.kill_puts_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_DRIVER_SEEN, CLOSED,
 	 kill_puts_the_kvm},
-	{"life.names_match", "vfio_device.dev, vfio_device_ops.name, vfio_device_ops.match", 0, 0,
+	{"life.names_match",
+	 "vfio_device.dev, vfio_device.ops, vfio_device_ops.name, vfio_device_ops.match", 0, 0,
 	 names_match},
+	{"life.malformed_names_are_refused", "vfio_device_ops.match", 0, 0,
+	 malformed_names_are_refused},
 	{"life.index_is_the_nodes", "vfio_device.index", 0, 0, index_is_the_nodes},
 	{"life.state_is_data", "vfio_device_ops.debug, vfio_device.last_state", 0, 0,
 	 state_is_data},

@@ -2,6 +2,7 @@
 /* The VM around a tested device: memory, address space, KVM, the loop on a thread of its own. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,7 +38,7 @@ static int machine_create(struct run *run)
 	rc = rc ? rc : iommufd_ctx_create(&run->ictx);
 	rc = rc ? rc : ioas_create(run->ictx, &run->space);
 	rc = rc ? rc : ioas_map(run->space, &area);
-	if (!rc && run->target->kernel)
+	if (!rc && !strcmp(run->target->provider, "kernel"))
 		rc = kernel_iommufd_create(run->ictx, -1, NULL, &run->iommufd);
 	if (rc)
 		return rc;
@@ -46,9 +47,9 @@ static int machine_create(struct run *run)
 	return -pthread_create(&run->loop_thread, NULL, loop_thread, run->loop);
 }
 
-int device_make(struct run *run, struct vfio_device **out)
+static int make(struct run *run, const char *name, struct vfio_device **out)
 {
-	struct vfio_config config = {.name = run->device, .fd = -1};
+	struct vfio_config config = {.name = name, .fd = -1};
 
 	for (const struct vfio_provider *const *p = vfio_providers; *p; p++) {
 		const int taken = (*p)->match(&config);
@@ -57,6 +58,23 @@ int device_make(struct run *run, struct vfio_device **out)
 			return taken < 0 ? taken : (*p)->create(&run->env, &config, out);
 	}
 	return -ENODEV;
+}
+
+int device_make(struct run *run, struct vfio_device **out)
+{
+	return make(run, run->device, out);
+}
+
+struct vfio_device *other_make(struct run *run)
+{
+	const struct vfio_provider *provider = vfio_provider_by_prefix(run->device);
+	/* A name that stands for a kind is another device each time. */
+	const char *name = run->other || !provider || !provider->many ? run->other : run->device;
+	struct vfio_device *vdev = NULL;
+
+	if (expect(run, name, "--other names no second device"))
+		expect_rc(run, make(run, name, &vdev), 0, "the other device, %s", name);
+	return vdev;
 }
 
 int device_open(struct run *run, struct vfio_device *vdev)
@@ -155,11 +173,8 @@ static bool is_set(void *ctx)
 	return atomic_load((atomic_bool *)ctx);
 }
 
-size_t count_fds(struct run *run)
+void loop_turn(struct run *run)
 {
-	struct host_list list;
-	size_t count = 0;
-
 	/* What was taken off the loop is freed at its next turn. */
 	for (int i = 0; i < 2; i++) {
 		atomic_bool done = false;
@@ -167,6 +182,14 @@ size_t count_fds(struct run *run)
 		loop_post(run->loop, turned, &done);
 		wait_until(is_set, &done);
 	}
+}
+
+size_t count_fds(struct run *run)
+{
+	struct host_list list;
+	size_t count = 0;
+
+	loop_turn(run);
 	if (!host_list("/proc/self/fd", &list)) {
 		count = list.count;
 		host_list_free(&list);

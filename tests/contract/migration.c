@@ -54,6 +54,7 @@ static void one_arc(struct run *run, uint32_t from, uint32_t to)
 	step(run, "%s to %s", name, goal);
 	expect_rc(run, device_reset(run), 0, "reset");
 	expect_rc(run, state_set(run, from, &session), 0, "RUNNING to %s", name);
+	run->vdev->last_transition_ns = 0;
 	rc = state_set(run, to, &fd);
 
 	if (!state_exists(run, to) || (from == VFIO_DEVICE_STATE_STOP_COPY && is_pre_copy(to))) {
@@ -74,6 +75,7 @@ static void one_arc(struct run *run, uint32_t from, uint32_t to)
 		state_get(run, &state);
 		expect_rc(run, state, to, "the state after %s to %s", name, goal);
 		expect_rc(run, run->vdev->last_state, to, "the state that is remembered");
+		expect(run, run->vdev->last_transition_ns, "%s to %s took no time", name, goal);
 	}
 	if (fd >= 0)
 		close(fd);

@@ -166,7 +166,8 @@ const struct contract_test pasid_tests[] = {
 	 "vfio_device_ops.pasid_attach_ioas, vfio_device_ops.pasid_detach_ioas, "
 	 "vfio_device.max_pasids",
 	 HAS_PASID, 0, ids_are_checked},
-	{"pasid.attachments_are_tracked_and_freed", "vfio_device.pasids", HAS_PASID, 0,
+	{"pasid.attachments_are_tracked_and_freed",
+	 "vfio_device.pasids, vfio_device_ops.unbind_iommufd", HAS_PASID, 0,
 	 attachments_are_tracked_and_freed},
 	{"pasid.each_reaches_its_own_space",
 	 "vfio_device_ops.pasid_attach_ioas, vfio_device_ops.pasid_detach_ioas",

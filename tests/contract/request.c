@@ -138,6 +138,12 @@ static void requests_are_events(struct run *run)
 	expect(run, atomic_load(&requests.rising), "the counts do not rise");
 	expect_rc(run, atomic_load(&requests.errors), 0, "errors");
 	vfio_device_close(run->vdev);
+	step(run, "requests of a closed device");
+	control_set(run, "trigger", "request");
+	control_set(run, "trigger", "error");
+	loop_turn(run);
+	expect_rc(run, atomic_load(&requests.calls), 2, "requests after close");
+	expect_rc(run, atomic_load(&requests.errors), 0, "errors after close");
 	vfio_device_set_events(run->vdev, NULL, NULL);
 }
 
@@ -216,7 +222,7 @@ static void unregister_asks_with_a_rising_count(struct run *run)
 const struct contract_test request_tests[] = {
 	{"request.requests_are_events",
 	 "vfio_device.events, vfio_device.events_ctx, vfio_device_events.request",
-	 HAS_REQ | HAS_FAULTS, CLOSED, requests_are_events},
+	 HAS_REQ | HAS_ERR | HAS_FAULTS, CLOSED, requests_are_events},
 	{"request.errors_are_events", "vfio_device.events, vfio_device_events.error",
 	 HAS_ERR | HAS_FAULTS, CLOSED, errors_are_events},
 	{"request.unregister_asks_with_a_rising_count",

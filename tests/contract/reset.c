@@ -83,11 +83,31 @@ static void function_level_reset_by_config(struct run *run)
 	check_fresh(run, "after the function level reset");
 }
 
+/* The device that is reset together with it, opened by the same VM; NULL: there is none. */
+static struct vfio_device *open_sibling(struct run *run)
+{
+	struct vfio_device *sibling;
+
+	if (!(run->target->has & HAS_SIBLING))
+		return NULL;
+	sibling = other_make(run);
+	if (sibling)
+		expect_rc(run, device_open(run, sibling), 0, "open of the sibling");
+	return sibling;
+}
+
+static void close_sibling(struct vfio_device *sibling)
+{
+	if (sibling)
+		device_give_back(sibling);
+}
+
 static void hot_reset_names_the_set(struct run *run)
 {
 	struct vfio_pci_hot_reset_info info = {.argsz = sizeof(info)}, *whole;
 	const size_t size = sizeof(info) + 16 * sizeof(struct vfio_pci_dependent_device);
 	const unsigned command_nr = VFIO_DEVICE_GET_PCI_HOT_RESET_INFO;
+	struct vfio_device *sibling = open_sibling(run);
 
 	expect_rc(run, vfio_device_ioctl(run->vdev, command_nr, NULL), -EFAULT, "no structure");
 	info.argsz = sizeof(info) - 1;
@@ -106,7 +126,17 @@ static void hot_reset_names_the_set(struct run *run)
 	       whole->flags);
 	if (whole->count == 1)
 		expect_rc(run, whole->devices[0].devid, run->vdev->iommufd_devid, "the device id");
+	if (sibling && expect_rc(run, whole->count, 2, "the devices of the set")) {
+		const uint32_t first = whole->devices[0].devid, second = whole->devices[1].devid;
+
+		expect(run,
+		       (first == run->vdev->iommufd_devid && second == sibling->iommufd_devid) ||
+			       (second == run->vdev->iommufd_devid &&
+				first == sibling->iommufd_devid),
+		       "the device ids are %u and %u", first, second);
+	}
 	free(whole);
+	close_sibling(sibling);
 }
 
 static void hot_reset_is_checked(struct run *run)
@@ -130,6 +160,7 @@ static void hot_reset_is_checked(struct run *run)
 static void hot_reset_resets(struct run *run)
 {
 	struct vfio_pci_hot_reset reset = {.argsz = sizeof(reset)};
+	struct vfio_device *sibling = open_sibling(run);
 
 	write_something(run);
 	expect_rc(run, vfio_device_ioctl(run->vdev, VFIO_DEVICE_PCI_HOT_RESET, &reset), 0,
@@ -137,14 +168,50 @@ static void hot_reset_resets(struct run *run)
 	check_fresh(run, "after the hot reset");
 	expect(run, run->vdev->reset_method && !strcmp(run->vdev->reset_method, "hot"),
 	       "the method is not noted");
+	close_sibling(sibling);
+}
+
+/* Who has not all of them resets none of them. */
+static void hot_reset_is_of_the_whole_set(struct run *run)
+{
+	struct vfio_pci_hot_reset reset = {.argsz = sizeof(reset)};
+	struct vfio_device *vdev = run->vdev, *sibling;
+	struct {
+		struct vfio_pci_hot_reset_info info;
+		struct vfio_pci_dependent_device devices[16];
+	} set = {.info.argsz = sizeof(set)};
+	uint32_t value = 0;
+
+	write_something(run);
+	expect_rc(run, vfio_device_ioctl(vdev, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, &set), 0,
+		  "info");
+	expect(run, !(set.info.flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED),
+	       "all ours, it says, while the sibling is not open");
+	expect_rc(run, vfio_device_ioctl(vdev, VFIO_DEVICE_PCI_HOT_RESET, &reset), -EINVAL,
+		  "hot reset without the sibling");
+	expect_rc(run, run->target->driver->get(run, &value), 0, "a register");
+	expect_rc(run, value, 0x1234, "a register after a refused reset");
+
+	sibling = open_sibling(run);
+	if (!sibling)
+		return;
+	run->vdev = sibling;
+	write_something(run);
+	run->vdev = vdev;
+	expect_rc(run, vfio_device_ioctl(vdev, VFIO_DEVICE_PCI_HOT_RESET, &reset), 0, "hot reset");
+	check_fresh(run, "after the hot reset");
+	run->vdev = sibling;
+	check_fresh(run, "the sibling, after the hot reset of the other");
+	run->vdev = vdev;
+	close_sibling(sibling);
 }
 
 const struct contract_test reset_tests[] = {
-	{"reset.the_device_is_fresh_after_it", "vfio_device_ops.ioctl, vfio_device.reset_method",
-	 HAS_RESET, 0, the_device_is_fresh_after_it},
-	{"reset.vectors_and_attachment_stay", "vfio_device_ops.ioctl", HAS_RESET, 0,
+	{"reset.the_device_is_fresh_after_it", "vfio_device_ops.ioctl, vfio_device.reset_method", 0,
+	 0, the_device_is_fresh_after_it},
+	{"reset.vectors_and_attachment_stay", "vfio_device_ops.ioctl", 0, 0,
 	 vectors_and_attachment_stay},
-	{"reset.function_level_reset_by_config", "vfio_device_ops.write", HAS_RESET, 0,
+	{"reset.function_level_reset_by_config", "vfio_device_ops.write", 0, 0,
 	 function_level_reset_by_config},
 	{"reset.hot_reset_names_the_set", "vfio_device_ops.ioctl, vfio_device_set.set_id",
 	 HAS_HOT_RESET, 0, hot_reset_names_the_set},
@@ -152,5 +219,7 @@ const struct contract_test reset_tests[] = {
 	 hot_reset_is_checked},
 	{"reset.hot_reset_resets", "vfio_device_ops.ioctl, vfio_device.reset_method", HAS_HOT_RESET,
 	 0, hot_reset_resets},
+	{"reset.hot_reset_is_of_the_whole_set", "vfio_device_ops.ioctl",
+	 HAS_HOT_RESET | HAS_SIBLING | HAS_DRIVER, 0, hot_reset_is_of_the_whole_set},
 	{0},
 };

@@ -2,8 +2,10 @@
 #include "tests/contract/spy.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static struct spy spy;
+static atomic_int inside; /* calls that have not returned */
 static struct vfio_device_ops ops;
 static const struct vfio_device_ops *real;
 static struct vfio_migration_ops mig_ops;
@@ -17,13 +19,23 @@ static bool locked(struct vfio_device *vdev)
 	return false;
 }
 
-static void note(struct vfio_device *vdev, const char *call)
+static void enter(struct vfio_device *vdev, const char *call)
 {
 	spy.calls++;
 	spy.unlocked += !locked(vdev);
+	if (atomic_fetch_add(&inside, 1))
+		atomic_fetch_add(&spy.overlaps, 1);
 	if (spy.order[0])
 		strncat(spy.order, " ", sizeof(spy.order) - strlen(spy.order) - 1);
 	strncat(spy.order, call, sizeof(spy.order) - strlen(spy.order) - 1);
+	/* Whoever would be let in meanwhile is given the time. */
+	if (spy.dawdle_us)
+		usleep(spy.dawdle_us);
+}
+
+static void leave(void)
+{
+	atomic_fetch_sub(&inside, 1);
 }
 
 static void spy_release(struct vfio_device *vdev)
@@ -35,50 +47,65 @@ static void spy_release(struct vfio_device *vdev)
 
 static int spy_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx, uint32_t *out_device_id)
 {
-	note(vdev, "bind");
-	return real->bind_iommufd(vdev, ictx, out_device_id);
+	int rc;
+
+	enter(vdev, "bind");
+	rc = real->bind_iommufd(vdev, ictx, out_device_id);
+	leave();
+	return rc;
 }
 
 static void spy_unbind(struct vfio_device *vdev)
 {
-	note(vdev, "unbind");
+	enter(vdev, "unbind");
 	real->unbind_iommufd(vdev);
+	leave();
 }
 
 static int spy_open(struct vfio_device *vdev)
 {
-	note(vdev, "open");
-	return real->open_device ? real->open_device(vdev) : 0;
+	int rc;
+
+	enter(vdev, "open");
+	rc = real->open_device ? real->open_device(vdev) : 0;
+	leave();
+	return rc;
 }
 
 static void spy_close(struct vfio_device *vdev)
 {
-	note(vdev, "close");
+	enter(vdev, "close");
 	if (real->close_device)
 		real->close_device(vdev);
+	leave();
 }
 
 static int spy_attach(struct vfio_device *vdev, uint32_t *pt_id)
 {
 	const int fail = spy.fail_attach;
+	int rc;
 
-	note(vdev, "attach");
+	enter(vdev, "attach");
 	spy.fail_attach = 0;
-	return fail ? fail : real->attach_ioas(vdev, pt_id);
+	rc = fail ? fail : real->attach_ioas(vdev, pt_id);
+	leave();
+	return rc;
 }
 
 static void spy_detach(struct vfio_device *vdev)
 {
-	note(vdev, "detach");
+	enter(vdev, "detach");
 	real->detach_ioas(vdev);
+	leave();
 }
 
 static int spy_ioctl(struct vfio_device *vdev, unsigned command, void *arg)
 {
 	if (command != VFIO_DEVICE_PCI_HOT_RESET)
 		return real->ioctl(vdev, command, arg);
+	enter(vdev, "hot-reset");
 	spy.hot_resets++;
-	spy.unlocked_resets += !locked(vdev);
+	leave();
 	return 0;
 }
 
@@ -97,6 +124,14 @@ struct spy *spy_on(struct vfio_device *vdev)
 	vdev->ops = &ops;
 	spy = (struct spy){0};
 	return &spy;
+}
+
+bool spy_also_on(struct vfio_device *vdev)
+{
+	if (vdev->ops != real)
+		return false;
+	vdev->ops = &ops;
+	return true;
 }
 
 static int spy_set_state(struct vfio_device *vdev, enum vfio_device_mig_state new_state,

@@ -23,9 +23,8 @@
 /* ---- real devices behind vfio-pci ------------------------------------------------------------- */
 
 #define VFIO_PCI                                                                                   \
-	(HAS_PHYSICAL | HAS_NODE | HAS_RESET | HAS_BAR | HAS_DECODE | HAS_REQ | HAS_ERR |          \
-	 HAS_TAKE_AWAY | HAS_MSIX | HAS_MSIX_TABLE | HAS_IOEVENTFD | HAS_HOT_RESET |               \
-	 HAS_LOW_POWER | HAS_OTHERS)
+	(HAS_PHYSICAL | HAS_NODE | HAS_BAR | HAS_DECODE | HAS_REQ | HAS_ERR | HAS_TAKE_AWAY |      \
+	 HAS_MSIX | HAS_MSIX_TABLE | HAS_IOEVENTFD | HAS_HOT_RESET | HAS_LOW_POWER | HAS_OTHERS)
 
 /* Of them all. */
 #define VFIO_PCI_ABSENCES                                                                          \
@@ -36,9 +35,12 @@
 		ABSENT(HAS_DRIVER | HAS_DMA,                                                       \
 		       "the suite has no driver for this device; guests in the lab have"),         \
 		ABSENT(HAS_GONE | HAS_REQUEST_OP, "a kernel device is asked for by the host"),     \
+		ABSENT(HAS_DMA_MESSAGES, "its DMA is the hardware's"),                             \
 		ABSENT(HAS_TOKEN, "no VF whose PF vfio-pci holds: lab case provider has one"),     \
-		ABSENT(HAS_FAULTS | HAS_PINS, "a real driver has no faults to inject"),            \
-		ABSENT(HAS_KVM_SEEN, "vfio-pci does not tell whether it holds a KVM"),             \
+		ABSENT(HAS_FAULTS | HAS_PINS | HAS_ATTACH_FAULT,                                   \
+		       "a real driver has no faults to inject"),                                   \
+		ABSENT(HAS_SIBLING, "alone in its slot: two of one are in lab case provider"),     \
+		ABSENT(HAS_DRIVER_SEEN, "vfio-pci shows nothing of its core"),                     \
 		ABSENT(HAS_MMAP, "no BAR of this device remembers what is written into it")
 
 static const struct absence nvme_absences[] = {
@@ -55,9 +57,9 @@ static const struct difference nvme_differences[] = {
 
 static const struct target nvme = {
 	.name = "nvme",
+	.provider = "kernel",
 	.what = "QEMU's NVMe behind vfio-pci and the emulated VT-d",
 	.has = VFIO_PCI,
-	.kernel = true,
 	.bar = 0,
 	.bar_at = 8, /* VS: the version */
 	.absences = nvme_absences,
@@ -81,9 +83,9 @@ static const struct difference igb_differences[] = {
 
 static const struct target igb = {
 	.name = "igb",
+	.provider = "kernel",
 	.what = "QEMU's igb behind vfio-pci and the emulated VT-d",
 	.has = VFIO_PCI | HAS_MSI,
-	.kernel = true,
 	.bar = 0,
 	.bar_at = 0x5400, /* RAL0: the address */
 	.absences = igb_absences,
@@ -115,17 +117,17 @@ static const struct driver mtty_driver = {.put = mtty_put, .get = mtty_get};
 static const struct absence mtty_absences[] = {
 	ABSENT(HAS_PHYSICAL, "an mdev has no IOMMU"),
 	ABSENT(HAS_PASID, "mtty does no DMA"),
-	ABSENT(HAS_DMA, "mtty does no DMA"),
+	ABSENT(HAS_DMA | HAS_DMA_MESSAGES, "mtty does no DMA"),
 	ABSENT(HAS_BAR | HAS_DECODE, "mtty does not check accesses to its BARs, nor PCI_COMMAND"),
 	ABSENT(HAS_MMAP, "mtty's BARs are ports"),
 	ABSENT(HAS_MSIX | HAS_MSIX_TABLE, "mtty has one MSI"),
 	ABSENT(HAS_REQ | HAS_ERR | HAS_TAKE_AWAY, "mtty has no request callback"),
 	ABSENT(HAS_GONE | HAS_REQUEST_OP, "a kernel device is asked for by the host"),
 	ABSENT(HAS_MIG_ERROR, "mtty stays in RESUMING when it does not take a stream"),
-	ABSENT(HAS_FAULTS | HAS_PINS, "mtty has no faults to inject"),
-	ABSENT(HAS_LOW_POWER | HAS_IOEVENTFD | HAS_HOT_RESET | HAS_TOKEN,
+	ABSENT(HAS_FAULTS | HAS_PINS | HAS_ATTACH_FAULT, "mtty has no faults to inject"),
+	ABSENT(HAS_LOW_POWER | HAS_IOEVENTFD | HAS_HOT_RESET | HAS_TOKEN | HAS_SIBLING,
 	       "mtty is no device of a bus"),
-	ABSENT(HAS_KVM_SEEN, "mtty does not want a KVM"),
+	ABSENT(HAS_DRIVER_SEEN, "mtty shows nothing of its core"),
 	END_OF_ABSENCES,
 };
 
@@ -145,10 +147,10 @@ static const struct difference mtty_differences[] = {
 
 static const struct target mtty = {
 	.name = "mtty",
+	.provider = "kernel",
 	.what = "the kernel's sample mdev with all migration states",
-	.has = HAS_NODE | HAS_OTHERS | HAS_RESET | HAS_MSI | HAS_MIGRATION | HAS_P2P |
-	       HAS_PRE_COPY | HAS_LOG | HAS_DRIVER,
-	.kernel = true,
+	.has = HAS_NODE | HAS_OTHERS | HAS_MSI | HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_LOG |
+	       HAS_DRIVER,
 	.driver = &mtty_driver,
 	.absences = mtty_absences,
 	.differences = mtty_differences,
@@ -157,19 +159,18 @@ static const struct target mtty = {
 /* ---- the reference device behind the kernel's VFIO core (tests/lab/modules/vfio-reference) ------- */
 
 #define REFERENCE                                                                                  \
-	(HAS_PASID | HAS_RESET | HAS_BAR | HAS_MMAP | HAS_DECODE | HAS_MSIX | HAS_MSIX_TABLE |     \
-	 HAS_REQ | HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_MIG_ERROR | HAS_LOG |              \
-	 HAS_IOEVENTFD | HAS_DRIVER | HAS_DMA)
+	(HAS_PASID | HAS_BAR | HAS_MMAP | HAS_DECODE | HAS_MSIX | HAS_MSIX_TABLE | HAS_REQ |       \
+	 HAS_MIGRATION | HAS_P2P | HAS_PRE_COPY | HAS_MIG_ERROR | HAS_LOG | HAS_IOEVENTFD |        \
+	 HAS_DRIVER | HAS_DMA)
 #define REFERENCE_KERNEL                                                                           \
-	(REFERENCE | HAS_NODE | HAS_OTHERS | HAS_TOKEN | HAS_FAULTS | HAS_KVM_SEEN |               \
-	 HAS_TAKE_AWAY | HAS_ERR)
+	(REFERENCE | HAS_NODE | HAS_OTHERS | HAS_TOKEN | HAS_FAULTS | HAS_DRIVER_SEEN |            \
+	 HAS_TAKE_AWAY | HAS_ERR | HAS_ATTACH_FAULT)
 
-#define REFERENCE_ABSENCES                                                                         \
-	ABSENT(HAS_MSI, "the reference device has MSI-X only"),                                    \
-		ABSENT(HAS_HOT_RESET, "it is on no bus")
+#define REFERENCE_ABSENCES ABSENT(HAS_MSI, "the reference device has MSI-X only")
 #define REFERENCE_KERNEL_ABSENCES                                                                  \
 	REFERENCE_ABSENCES, ABSENT(HAS_LOW_POWER, "the kernel test device has no power to save"),  \
-		ABSENT(HAS_GONE | HAS_REQUEST_OP, "a kernel device is asked for by the host")
+		ABSENT(HAS_GONE | HAS_REQUEST_OP, "a kernel device is asked for by the host"),     \
+		ABSENT(HAS_DMA_MESSAGES, "its DMA is the kernel's")
 
 #define REFERENCE_DIFFERENCES                                                                      \
 	{"regions.config_ends/beyond", -EINVAL, "all regions of the reference device end alike"},  \
@@ -181,6 +182,8 @@ static const struct target mtty = {
 static const struct absence emulated_absences[] = {
 	REFERENCE_KERNEL_ABSENCES,
 	ABSENT(HAS_PHYSICAL, "it is registered without an IOMMU, as mdevs are"),
+	ABSENT(HAS_HOT_RESET | HAS_SIBLING,
+	       "iommufd does not tell who has a device without an IOMMU: each is reset alone"),
 	END_OF_ABSENCES,
 };
 
@@ -194,14 +197,16 @@ static const struct difference kernel_reference_differences[] = {
 	REFERENCE_DIFFERENCES,
 	{"mmap.a_descriptor_shows_the_same_bytes/alone", -ENODEV,
 	 "a kernel device has one descriptor, by which all of it can be reached"},
+	{"dma.memory_without_a_descriptor_goes_by_call/reached", 0,
+	 "the kernel maps memory, and calls nobody for it"},
 	END,
 };
 
 static const struct target kernel_emulated = {
 	.name = "kernel-emulated",
+	.provider = "kernel",
 	.what = "the kernel test device without an IOMMU",
 	.has = REFERENCE_KERNEL | HAS_PINS,
-	.kernel = true,
 	.bar = REFERENCE_BAR_REGISTERS,
 	.bar_at = REFERENCE_ID,
 	.map_bar = REFERENCE_BAR_MEMORY,
@@ -213,9 +218,9 @@ static const struct target kernel_emulated = {
 
 static const struct target kernel_physical = {
 	.name = "kernel-physical",
+	.provider = "kernel",
 	.what = "the kernel test device behind its software IOMMU",
-	.has = REFERENCE_KERNEL | HAS_PHYSICAL,
-	.kernel = true,
+	.has = REFERENCE_KERNEL | HAS_PHYSICAL | HAS_HOT_RESET | HAS_SIBLING,
 	.bar = REFERENCE_BAR_REGISTERS,
 	.bar_at = REFERENCE_ID,
 	.map_bar = REFERENCE_BAR_MEMORY,
@@ -232,8 +237,11 @@ static const struct absence soft_absences[] = {
 	ABSENT(HAS_PHYSICAL, "software translates"),
 	ABSENT(HAS_NODE | HAS_OTHERS | HAS_TAKE_AWAY, "it is no device of the host"),
 	ABSENT(HAS_TOKEN, "it is no VF"),
-	ABSENT(HAS_KVM_SEEN, "it has no use for a KVM"),
+	ABSENT(HAS_DRIVER_SEEN, "it has no use for a KVM, and no core below"),
 	ABSENT(HAS_PINS, "it pins memory for single accesses only"),
+	ABSENT(HAS_HOT_RESET | HAS_SIBLING, "it is on no bus"),
+	ABSENT(HAS_ATTACH_FAULT, "attaching it is taking a reference"),
+	ABSENT(HAS_DMA_MESSAGES, "it reads the space itself"),
 	END_OF_ABSENCES,
 };
 
@@ -244,6 +252,7 @@ static const struct difference soft_differences[] = {
 
 static const struct target soft = {
 	.name = "soft",
+	.provider = "soft",
 	.what = "soft:reference, the reference device in this process",
 	.has = REFERENCE | HAS_FAULTS | HAS_LOW_POWER | HAS_GONE | HAS_ERR | HAS_REQUEST_OP,
 	.bar = REFERENCE_BAR_REGISTERS,
@@ -265,8 +274,10 @@ static const struct target soft = {
 		ABSENT(HAS_NODE | HAS_TAKE_AWAY,                                                   \
 		       "it is no device of the host: a second client waits"),                      \
 		ABSENT(HAS_TOKEN, "vfio-user has no VF tokens: the server has it"),                \
-		ABSENT(HAS_KVM_SEEN, "a KVM cannot be handed to a server"),                        \
-		ABSENT(HAS_FAULTS | HAS_GONE | HAS_ERR, "the server has its device to itself"),    \
+		ABSENT(HAS_DRIVER_SEEN, "a KVM cannot be handed to a server"),                     \
+		ABSENT(HAS_HOT_RESET | HAS_SIBLING, "vfio-user has no hot reset"),                 \
+		ABSENT(HAS_FAULTS | HAS_ATTACH_FAULT | HAS_GONE | HAS_ERR,                         \
+		       "the server has its device to itself"),                                     \
 		ABSENT(HAS_PINS | HAS_REQUEST_OP, "who uses the device is this process"),          \
 		ABSENT(HAS_IOEVENTFD, "doorbells go the other way: DEVICE_GET_REGION_IO_FDS")
 
@@ -282,8 +293,9 @@ static const struct difference user_differences[] = {
 
 static const struct target user = {
 	.name = "user",
+	.provider = "user",
 	.what = "soft:reference behind our vfio-user server, by our client",
-	.has = USER | HAS_LOW_POWER,
+	.has = USER | HAS_LOW_POWER | HAS_DMA_MESSAGES,
 	.bar = REFERENCE_BAR_REGISTERS,
 	.bar_at = REFERENCE_ID,
 	.map_bar = REFERENCE_BAR_MEMORY,
@@ -296,17 +308,21 @@ static const struct absence user_kernel_absences[] = {
 	USER_ABSENCES,
 	ABSENT(HAS_LOW_POWER, "the kernel test device has no power to save"),
 	ABSENT(HAS_MMAP, "the device's descriptor stays in the server, and BARs are trapped"),
+	ABSENT(HAS_DMA_MESSAGES, "the device behind the server does its own DMA"),
 	END_OF_ABSENCES,
 };
 
 static const struct difference user_kernel_differences[] = {
 	{"features.what_is_declared_absent_is_absent/err", 1,
 	 "the kernel tells the server of errors, and the server its client"},
+	{"dma.memory_without_a_descriptor_goes_by_call/reached", 0,
+	 "the kernel maps memory, and calls nobody for it"},
 	END,
 };
 
 static const struct target user_kernel = {
 	.name = "user-kernel",
+	.provider = "user",
 	.what = "the kernel test device behind our vfio-user server, by our client",
 	.has = USER & ~(uint32_t)HAS_MMAP,
 	.bar = REFERENCE_BAR_REGISTERS,

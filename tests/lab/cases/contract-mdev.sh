@@ -9,7 +9,9 @@ host_before() { contract_program; }
 job()
 {
 	module mtty
-	uuid=83b8f4f2-509f-382f-3c1e-e6bfe0fa1001
-	echo $uuid >/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-2/create
-	contract mtty /sys/bus/mdev/devices/$uuid
+	uuid=83b8f4f2-509f-382f-3c1e-e6bfe0fa100
+	for n in 1 2; do
+		echo $uuid$n >/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-2/create
+	done
+	contract mtty /sys/bus/mdev/devices/${uuid}1 --other /sys/bus/mdev/devices/${uuid}2
 }

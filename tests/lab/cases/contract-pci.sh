@@ -16,6 +16,6 @@ job()
 	nvme=$(device 1) igb=$(device 2)
 	check 'bind the NVMe' bind "$nvme" || return
 	check 'bind the igb' bind "$igb" || return
-	contract nvme "$nvme"
-	contract igb "$igb"
+	contract nvme "$nvme" --other "$igb"
+	contract igb "$igb" --other "$nvme"
 }

@@ -12,9 +12,9 @@ host_before() { contract_program; }
 
 job()
 {
-	check 'load' module vfio-reference || return
+	check 'load' module vfio-reference emulated=2 physical=2 shared_sets=1 || return
 	for kind in emulated physical; do
-		contract kernel-$kind /sys/devices/platform/vfio-reference-$kind.0
+		contract kernel-$kind /sys/devices/platform/vfio-reference-$kind.0 --other /sys/devices/platform/vfio-reference-$kind.1
 	done
 	echo 1 >/sys/module/vfio_reference/parameters/teardown
 	check 'unload' rmmod vfio-reference

@@ -9,21 +9,30 @@ lab_args='iommufd.allow_unsafe_interrupts=1'
 
 host_before() { contract_program; }
 
-# over KIND: of the kernel test device.
+# serve KIND N: of the kernel test device, on /tmp/socketN; sets serve.
+serve()
+{
+	/lab/in/sluice serve --vfio "/sys/devices/platform/vfio-reference-$1.$2" --socket "/tmp/socket$2" >"/tmp/serve-$1.$2.log" 2>&1 &
+	serve=$!
+	check "$1 $2: served" wait_for 30 test -S "/tmp/socket$2" || { cat "/tmp/serve-$1.$2.log" >&2; kill $serve; return 1; }
+}
+
+# over KIND: two of the kernel test devices, each with a server of its own.
 over()
 {
-	/lab/in/sluice serve --vfio "/sys/devices/platform/vfio-reference-$1.0" --socket /tmp/socket >"/tmp/serve-$1.log" 2>&1 &
-	serve=$!
-	check "$1: served" wait_for 30 test -S /tmp/socket || { cat "/tmp/serve-$1.log" >&2; kill $serve; return 1; }
-	contract user-kernel user:/tmp/socket
+	serve "$1" 0 || return
+	first=$serve
+	serve "$1" 1 || { kill $first; return 1; }
+	contract user-kernel user:/tmp/socket0 --other user:/tmp/socket1
 	mv /tmp/contract-user-kernel.log "/tmp/contract-$1.log"
-	kill $serve
-	check "$1: the server ends well" wait $serve
+	kill $first $serve
+	check "$1: the server ends well" wait $first
+	check "$1: the other server ends well" wait $serve
 }
 
 job()
 {
-	check 'load' module vfio-reference || return
+	check 'load' module vfio-reference emulated=2 physical=2 || return
 	over emulated || return
 	over physical || return
 	echo 1 >/sys/module/vfio_reference/parameters/teardown

@@ -24,11 +24,11 @@ tool()
 
 job()
 {
-	check 'load' module vfio-reference emulated=2 physical=2 || return
+	check 'load' module vfio-reference emulated=2 physical=2 shared_sets=1 || return
 	# The quick ones first.
 	tool reference-faults physical 1 && tool reference-faults emulated 1 && tool reference-iommu physical 0 || return
 	for kind in emulated physical; do
-		contract kernel-$kind /sys/devices/platform/vfio-reference-$kind.0
+		contract kernel-$kind /sys/devices/platform/vfio-reference-$kind.0 --other /sys/devices/platform/vfio-reference-$kind.1
 		! caught || return
 	done
 	echo 1 >/sys/module/vfio_reference/parameters/teardown
