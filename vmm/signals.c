@@ -54,9 +54,9 @@ int signals_create(struct loop *loop, void (*arrived)(void *ctx, int number), vo
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	r = signals->fd < 0 ? -errno
-			    : loop_add_fd(loop, signals->fd, EPOLLIN, deliver, signals,
-					  &signals->source);
+	r = signals->fd < 0 ? -errno : 0;
+	if (r == 0)
+		r = loop_add_fd(loop, signals->fd, EPOLLIN, deliver, signals, &signals->source);
 	if (r < 0) {
 		signals_destroy(signals);
 		return r;
