@@ -96,6 +96,7 @@ case_defaults()
 	lab_iommu=intel      # intel, intel-sm, intel-fs, amd, virtio, none
 	lab_memory=2G        # of the lab host
 	lab_cpus=1
+	lab_clock=host       # instructions: a nanosecond is one instruction of the lab host, however busy the machine is
 	lab_args=''          # for the lab host's kernel
 	lab_qemu_args=''     # words for QEMU
 	lab_debug=''         # yes: the lab host's kernel has KASAN, lockdep and kmemleak (setup/setup debug-kernel: long to build)
@@ -195,7 +196,7 @@ fill_in()
 # lab_command DIR KERNEL-ARGS QEMU-ARGS...: the array lab_command, ready to run.
 lab_command()
 {
-	local dir=$1 args=$2 iommu share
+	local dir=$1 args=$2 iommu share khz=$lab_tsc_khz accel=tcg,thread=multi cpu=max
 	shift 2
 
 	device_args "$dir"
@@ -203,11 +204,17 @@ lab_command()
 	share=("in,path=$dir/in,readonly=on" "out,path=$dir/out")
 	# QEMU itself is there for cases that compare with it.
 	share+=("qemu,path=$lab_qemu,readonly=on")
+	if [ "$lab_clock" = instructions ]; then
+		# QEMU's TSC counts the nanoseconds of its virtual clock then. Of `rep stosb` it counts every byte, as no processor
+		# does: without erms pages are cleared by words.
+		khz=1000000 accel=tcg,thread=single cpu=max,erms=off,fsrm=off
+		set -- "$@" -icount shift=0,sleep=off
+	fi
 	# shellcheck disable=SC2206 # words
 	lab_command=("$lab_qemu/bin/qemu-system-x86_64" -nodefaults -no-user-config -display none -no-reboot
-		-machine q35 -accel tcg,thread=multi -cpu max -smp "$lab_cpus" -m "$lab_memory" $iommu
+		-machine q35 -accel "$accel" -cpu "$cpu" -smp "$lab_cpus" -m "$lab_memory" $iommu
 		-kernel "$lab_kernel/bzImage" -initrd "$lab_initramfs"
-		-append "console=ttyS0 panic=-1 quiet cryptomgr.notests intel_iommu=on,sm_on no_timer_check tsc=reliable tsc_early_khz=$lab_tsc_khz $lab_args $args"
+		-append "console=ttyS0 panic=-1 quiet cryptomgr.notests intel_iommu=on,sm_on no_timer_check tsc=reliable tsc_early_khz=$khz $lab_args $args"
 		"${device_args[@]}")
 	for share in "${share[@]}"; do
 		lab_command+=(-fsdev "local,id=${share%%,*},${share#*,},security_model=none"

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# What it costs to attach an NVMe, in sluice and in QEMU: system calls, and the time inside and outside of them.
+# What it costs to attach an NVMe, in sluice and in QEMU: system calls, and the work inside and outside of them. The clock is the
+# lab host's count of instructions: what else the machine does meanwhile changes nothing.
 # shellcheck shell=sh disable=SC2034,SC2154,SC3043
 
 lab_devices='
 	nvme,serial=lab1,drive=@64M
 '
-lab_seconds=300
+lab_seconds=900
+lab_clock=instructions
 lab_memory=3G
 
 host_before() { cp "$bench_work/stop" "$bench_work/calls" "$lab_run/in/"; }
@@ -26,7 +28,8 @@ job()
 	check 'bind' bind "$nvme" || return
 	# A kernel without contents: loading one is not part of attaching.
 	guest_kernel=/lab/in/stop
-	for round in 0 1 2 3 4 5; do
+	# One behind the other, so that what the lab host has become since its boot is the same for both.
+	for round in 0 1 2 3; do
 		for memory in 256M 1G; do
 			for vmm in sluice qemu; do
 				traced "$vmm" "$memory" || { check "$vmm with $memory, round $round" cat "/tmp/$vmm-$memory.log"; }
@@ -35,10 +38,10 @@ job()
 			done
 		done
 	done
-	check 'all rounds were counted' test "$(grep -c total_us /lab/out/calls)" -eq 20
+	check 'all rounds were counted' test "$(grep -c total_us /lab/out/calls)" -eq 12
 }
 
-# The median of the rounds; the counts are the same in all.
+# The median of the three rounds; the counts are the same in all.
 host_after()
 {
 	local vmm memory name
@@ -47,7 +50,7 @@ host_after()
 		for memory in 256M 1G; do
 			for name in map bind reset inside_us outside_us total_us calls; do
 				printf '%s_%s_%s %s\n' "$vmm" "$memory" "$name" "$(awk -v v="$vmm" -v m="$memory" -v n="$name" \
-					'$1 == v && $2 == m && $3 == n { print $4 }' "$lab_run/out/calls" | sort -n | sed -n 3p)"
+					'$1 == v && $2 == m && $3 == n { print $4 }' "$lab_run/out/calls" | sort -n | sed -n 2p)"
 			done
 		done
 	done >>"$bench_work/figures"
