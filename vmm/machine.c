@@ -50,6 +50,7 @@ struct machine {
 	int status;
 	unsigned power_presses;
 	struct escape escape;
+	bool on_terminal; /* the serial port is */
 
 	struct loop *loop;
 	struct signals *signals;
@@ -227,6 +228,10 @@ static void signal_arrived(void *ctx, int number)
 	case SIGUSR1:
 		log_state(m);
 		break;
+	case SIGCONT:
+		if (m->on_terminal)
+			terminal_continued();
+		break;
 	}
 }
 
@@ -235,6 +240,7 @@ static size_t filter_keys(void *ctx, uint8_t *bytes, size_t count)
 	struct machine *m = ctx;
 	unsigned actions;
 
+	terminal_raw();
 	count = escape_filter(&m->escape, bytes, count, &actions);
 	if (actions & ESCAPE_HELP)
 		fputs(escape_help, stderr);
@@ -356,7 +362,8 @@ static int create_serial(struct machine *m)
 		return r;
 	}
 	wiring.irq_fd = m->serial_irq_fd;
-	if (m->config->serial == VM_SERIAL_STDIO && terminal_raw()) {
+	m->on_terminal = m->config->serial == VM_SERIAL_STDIO && terminal_raw();
+	if (m->on_terminal) {
 		wiring.filter = filter_keys;
 		wiring.filter_ctx = m;
 	}

@@ -50,6 +50,7 @@ int signals_create(struct loop *loop, void (*arrived)(void *ctx, int number), vo
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGCONT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
@@ -71,7 +72,7 @@ bool signals_end_is_asked(struct signals *signals)
 	int number;
 
 	while ((number = next(signals)) != 0)
-		end |= number != SIGUSR1;
+		end |= number == SIGTERM || number == SIGINT;
 	return end;
 }
 

@@ -59,12 +59,22 @@ static void restore_and_die(int signal)
 	raise(signal);
 }
 
-static void catch_deadly_signals(void)
+/* Not every shell sees to the terminal of a job that stops. terminal_continued() is the way back. */
+static void restore_and_stop(int signal)
 {
-	static const int deadly[] = {SIGSEGV, SIGBUS,  SIGILL,  SIGFPE,  SIGABRT,
-				     SIGSYS,  SIGTRAP, SIGQUIT, SIGHUP,  SIGPIPE,
-				     SIGALRM, SIGXCPU, SIGXFSZ, SIGUSR2, SIGVTALRM};
+	(void)signal;
+	terminal_restore();
+	raise(SIGSTOP);
+}
+
+static void catch_signals(void)
+{
+	static const int deadly[] = {SIGSEGV, SIGBUS,  SIGILL,    SIGFPE,   SIGABRT,
+				     SIGSYS,  SIGTRAP, SIGQUIT,   SIGHUP,   SIGPIPE,
+				     SIGALRM, SIGXCPU, SIGXFSZ,   SIGUSR2,  SIGPROF,
+				     SIGIO,   SIGPWR,  SIGVTALRM, SIGSTKFLT};
 	struct sigaction action = {.sa_handler = restore_and_die, .sa_flags = (int)SA_RESETHAND};
+	struct sigaction stop = {.sa_handler = restore_and_stop, .sa_flags = SA_RESTART};
 	struct sigaction before;
 
 	for (unsigned i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
@@ -72,27 +82,47 @@ static void catch_deadly_signals(void)
 		if (sigaction(deadly[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
 			sigaction(deadly[i], &action, NULL);
 	}
+	if (sigaction(SIGTSTP, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+		sigaction(SIGTSTP, &stop, NULL);
 }
 
 bool terminal_raw(void)
 {
+	static bool prepared;
 	struct termios mode;
 
-	if (raw || !isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &mode) < 0 ||
-	    tcgetpgrp(STDIN_FILENO) != getpgrp())
+	if (raw)
+		return true;
+	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &mode) < 0)
 		return false;
+	if (!prepared) {
+		prepared = true;
+		catch_signals();
+		atexit(terminal_restore);
+	}
+	/* In the background it is another's. */
+	if (tcgetpgrp(STDIN_FILENO) != getpgrp())
+		return true;
 	saved = mode;
 	mode.c_iflag &= (tcflag_t) ~(BRKINT | ICRNL | INLCR | IGNCR | INPCK | ISTRIP | IXON);
 	mode.c_lflag &= (tcflag_t) ~(ECHO | ECHONL | ICANON | IEXTEN | ISIG);
 	mode.c_cflag |= CS8;
 	mode.c_cc[VMIN] = 1;
 	mode.c_cc[VTIME] = 0;
-	catch_deadly_signals();
-	atexit(terminal_restore);
 	raw = 1;
-	if (tcsetattr(STDIN_FILENO, TCSANOW, &mode) < 0) {
+	if (tcsetattr(STDIN_FILENO, TCSANOW, &mode) < 0)
 		raw = 0;
-		return false;
-	}
 	return true;
+}
+
+void terminal_continued(void)
+{
+	struct termios mode;
+
+	/* As it was left, by SIGSTOP under a shell that does not care: what is saved still holds. */
+	if (raw && tcgetattr(STDIN_FILENO, &mode) == 0 && (mode.c_lflag & (ICANON | ECHO)) == 0 &&
+	    tcgetpgrp(STDIN_FILENO) == getpgrp())
+		return;
+	raw = 0;
+	terminal_raw();
 }

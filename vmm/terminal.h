@@ -36,12 +36,16 @@ extern const char escape_help[];
 
 /*
  * Put standard input in raw mode when it is a terminal and this process is in its foreground; output
- * processing stays on, so that messages still look right. Returns true when it was done.
+ * processing stays on, so that messages still look right. Returns true when it is a terminal. May be
+ * called again and again: a process that began in the background comes to the foreground unasked.
  *
- * The mode is put back by terminal_restore(), at exit, and when the process dies of a signal. The
+ * The mode is put back by terminal_restore(), at exit, when the process dies of a signal, and by SIGTSTP. The
  * saved mode is therefore process-wide, as the terminal is.
  */
 bool terminal_raw(void);
 void terminal_restore(void);
+
+/* After SIGCONT: the shell has its own mode there, or the terminal to itself. Only after terminal_raw(). */
+void terminal_continued(void);
 
 #endif
