@@ -47,7 +47,7 @@ static void signal_arrived(void *ctx, int number)
 
 	if (number == SIGUSR1)
 		log_state(service);
-	else
+	else if (number == SIGTERM || number == SIGINT)
 		loop_stop(service->loop);
 }
 
