@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "vmm/base/host.h"
 #include "vmm/base/host_memory.h"
@@ -45,6 +46,47 @@ int ram_judge(const struct ram_request *request, const struct host_memory *host,
 	return -ENOMEM;
 }
 
+int ram_wait(const struct ram_request *request, const struct ram_host *host, char *text,
+	     unsigned size)
+{
+	struct host_memory now;
+	uint64_t best = 0;
+
+	for (unsigned pauses = 0, idle = 0;; pauses++, idle++) {
+		host->read(host->ctx, &now);
+		if (ram_judge(request, &now, text, size) == 0)
+			return 0;
+		/* Refused: it is known how much there is, and the sum is less than is needed. */
+		if (now.available + now.swap_free >= best + RAM_GROWTH) {
+			best = now.available + now.swap_free;
+			idle = 0;
+		}
+		if (host_memory_need(request->size) > now.most || idle >= RAM_PATIENCE ||
+		    pauses >= RAM_PAUSES)
+			return -ENOMEM;
+		if (request->cancelled != NULL && request->cancelled(request->ctx))
+			return -ECANCELED;
+		if (pauses == 0)
+			log_info("--memory: there is not enough yet; waiting for what others may "
+				 "be giving back");
+		host->pause(host->ctx);
+	}
+}
+
+static void read_host(void *ctx, struct host_memory *out)
+{
+	(void)ctx;
+	host_memory_read("", out);
+}
+
+static void pause_host(void *ctx)
+{
+	const struct timespec pause = {.tv_nsec = RAM_PAUSE_MS * 1000000l};
+
+	(void)ctx;
+	nanosleep(&pause, NULL);
+}
+
 static bool populated(void *ctx, uint64_t done, uint64_t total)
 {
 	struct population *population = ctx;
@@ -72,17 +114,16 @@ int ram_create(const struct ram_request *request, struct memory **out)
 	enum host_page_kind pages = request->huge_page == 0            ? HOST_PAGES_NORMAL
 				    : request->huge_page >= 1ull << 30 ? HOST_PAGES_1G
 								       : HOST_PAGES_2M;
+	const struct ram_host host = {.read = read_host, .pause = pause_host};
 	struct memory *memory;
-	struct host_memory host;
 	char text[512];
 	int r;
 
-	host_memory_read("", &host);
-	r = ram_judge(request, &host, text, sizeof(text));
-	if (r < 0) {
+	r = ram_wait(request, &host, text, sizeof(text));
+	if (r == -ENOMEM)
 		log_error("%s", text);
+	if (r < 0)
 		return r;
-	}
 	r = memory_create(request->pieces, request->count, pages, &memory);
 	if (r < 0)
 		return r;

@@ -19,7 +19,7 @@ struct ram_request {
 	uint64_t huge_page; /* bytes of the huge pages that back it, 0: ordinary pages */
 	bool prefault;      /* the user wants all of it populated */
 	bool pinned;        /* a passed-through device pins all of it */
-	/* Asked now and then while it is populated: true gives up. */
+	/* Asked now and then while it is waited for or populated: true gives up. NULL: never. */
 	bool (*cancelled)(void *ctx);
 	void *ctx;
 };
@@ -30,6 +30,27 @@ struct ram_request {
  */
 int ram_judge(const struct ram_request *request, const struct host_memory *host, char *text,
 	      unsigned size);
+
+/* How ram_wait() looks at the host. @ctx is for both functions. */
+struct ram_host {
+	void (*read)(void *ctx, struct host_memory *out);
+	void (*pause)(void *ctx); /* some RAM_PAUSE_MS milliseconds */
+	void *ctx;
+};
+
+#define RAM_PAUSE_MS 50
+#define RAM_PATIENCE 40 /* pauses without more memory than ever before: nobody gives any back */
+#define RAM_GROWTH   (1ull << 20) /* what counts as more */
+#define RAM_PAUSES   1200         /* in all */
+
+/*
+ * ram_judge() until it is content, as long as memory comes back: that of a VM whose process was just
+ * killed does so after its devices' pins have gone, and whoever launches its successor at once does
+ * not know. What the host cannot have whoever gives back is refused at once. 0, -ENOMEM with the
+ * message in @text, or -ECANCELED when the request is cancelled.
+ */
+int ram_wait(const struct ram_request *request, const struct ram_host *host, char *text,
+	     unsigned size);
 
 /* Make it. One message on failure: -ENOMEM, or as memory_create(); -ECANCELED without one. */
 int ram_create(const struct ram_request *request, struct memory **out);

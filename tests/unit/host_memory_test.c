@@ -34,8 +34,9 @@ static void put(const char *path, const char *text)
 static void setup(void)
 {
 	cr_assert_not_null(mkdtemp(root));
-	put("/proc/meminfo", "MemTotal:       16000000 kB\nMemFree:         1000000 kB\n"
-			     "MemAvailable:    8388608 kB\nSwapFree:        1024 kB\n");
+	put("/proc/meminfo", "MemTotal:       16777216 kB\nMemFree:         1000000 kB\n"
+			     "MemAvailable:    8388608 kB\nSwapTotal:       2048 kB\n"
+			     "SwapFree:        1024 kB\n");
 }
 
 static void teardown(void)
@@ -73,6 +74,7 @@ Test(host_memory, is_what_the_machine_has_where_no_cgroup_limits_it)
 		host = read_it();
 		cr_expect_eq(host.available, 8192 * MIB, "%s", lines[i]);
 		cr_expect_eq(host.swap_free, MIB);
+		cr_expect_eq(host.most, (16384 + 2) * MIB);
 		cr_expect_str_empty(host.cgroup);
 	}
 }
@@ -93,6 +95,7 @@ Test(host_memory, version_2_limits_at_every_level)
 	host = read_it();
 	/* Page cache gives way. */
 	cr_assert_eq(host.available, (1024 - 512 + 200) * MIB);
+	cr_assert_eq(host.most, (1024 + 2) * MIB);
 	cr_assert_str_eq(host.cgroup, "/a");
 
 	put("/sys/fs/cgroup/a/b/c/memory.max", "100");
@@ -115,6 +118,7 @@ Test(host_memory, version_1_is_found_among_its_controllers)
 	put("/sys/fs/cgroup/memory/memory.usage_in_bytes", "67108864\n");
 	host = read_it();
 	cr_assert_eq(host.available, 193 * MIB);
+	cr_assert_eq(host.most, (256 + 2) * MIB);
 	cr_assert_str_eq(host.cgroup, "/jail");
 }
 
@@ -136,8 +140,10 @@ Test(host_memory, what_cannot_be_read_sets_no_limit)
 
 	host_memory_read("/nowhere", &host);
 	cr_assert_eq(host.available, UINT64_MAX);
+	cr_assert_eq(host.most, UINT64_MAX);
 	host_memory_read("", &host);
 	cr_assert_gt(host.available, 0);
+	cr_assert_geq(host.most, host.available);
 }
 
 Test(host_memory, need_does_not_wrap)
@@ -184,4 +190,124 @@ Test(ram, is_given_when_there_is_enough_or_nobody_needs_it_at_once)
 	cr_assert_eq(ram_judge(&pinned, &unknown, text, sizeof(text)), 0);
 	cr_assert_eq(ram_judge(&lazy, &none, text, sizeof(text)), 0);
 	cr_assert_eq(ram_judge(&huge, &none, text, sizeof(text)), 0);
+}
+
+/* ---- what is waited for ---- */
+
+/* A host whose memory is, look by look, what the test says; the last stays. */
+struct scripted {
+	struct host_memory looks[8];
+	unsigned count, look, pauses, cancel_after;
+	uint64_t grows; /* bytes more at each further look */
+};
+
+static void scripted_read(void *ctx, struct host_memory *out)
+{
+	struct scripted *s = ctx;
+
+	*out = s->looks[s->look];
+	if (s->look + 1 < s->count)
+		s->look++;
+	else
+		s->looks[s->look].available += s->grows;
+}
+
+static void scripted_pause(void *ctx)
+{
+	((struct scripted *)ctx)->pauses++;
+}
+
+static bool scripted_cancelled(void *ctx)
+{
+	struct scripted *s = ctx;
+
+	return s->cancel_after && s->pauses >= s->cancel_after;
+}
+
+static int wait_for(struct scripted *s, char text[512])
+{
+	const struct ram_host host = {scripted_read, scripted_pause, s};
+	struct ram_request request = pinned;
+
+	request.cancelled = scripted_cancelled;
+	request.ctx = s;
+	text[0] = '\0';
+	return ram_wait(&request, &host, text, 512);
+}
+
+Test(ram, that_is_there_is_not_waited_for)
+{
+	struct scripted s = {.looks = {{.available = 2000 * MIB, .most = 2000 * MIB}}, .count = 1};
+	char text[512];
+
+	cr_assert_eq(wait_for(&s, text), 0);
+	cr_assert_eq(s.pauses, 0);
+}
+
+Test(ram, of_a_vm_that_was_killed_is_waited_for)
+{
+	struct scripted s = {
+		.looks = {{.available = 700 * MIB, .most = 2000 * MIB},
+			  {.available = 700 * MIB, .most = 2000 * MIB},
+			  {.available = 1000 * MIB, .most = 2000 * MIB},
+			  {.available = 900 * MIB, .most = 2000 * MIB},
+			  {.available = 900 * MIB, .swap_free = 130 * MIB, .most = 2000 * MIB}},
+		.count = 5};
+	char text[512];
+
+	cr_assert_eq(wait_for(&s, text), 0);
+	cr_assert_eq(s.pauses, 4);
+}
+
+Test(ram, that_comes_back_slowly_is_waited_for_as_long_as_it_comes)
+{
+	struct scripted s = {
+		.looks = {{.available = 700 * MIB, .most = 2000 * MIB}}, .count = 1, .grows = MIB};
+	char text[512];
+
+	cr_assert_eq(wait_for(&s, text), 0);
+	cr_assert_eq(s.pauses, 330);
+}
+
+Test(ram, that_nobody_gives_back_is_refused_in_the_end)
+{
+	struct scripted still = {.looks = {{.available = 700 * MIB, .most = 2000 * MIB}},
+				 .count = 1};
+	struct scripted creeping = still, stalls = still;
+	char text[512];
+
+	cr_assert_eq(wait_for(&still, text), -ENOMEM);
+	cr_assert_eq(still.pauses, RAM_PATIENCE);
+	cr_assert_not_null(strstr(text, "this host has 700 MiB"));
+	/* Ups and downs of a busy host are no sign of it. */
+	creeping.grows = 4096;
+	cr_assert_eq(wait_for(&creeping, text), -ENOMEM);
+	cr_assert_eq(creeping.pauses, RAM_PATIENCE);
+	/* Some came, and then no more. */
+	stalls.looks[1] = (struct host_memory){.available = 900 * MIB, .most = 2000 * MIB};
+	stalls.count = 2;
+	cr_assert_eq(wait_for(&stalls, text), -ENOMEM);
+	cr_assert_eq(stalls.pauses, RAM_PATIENCE + 1);
+	cr_assert_not_null(strstr(text, "this host has 900 MiB"));
+}
+
+Test(ram, more_than_the_host_can_ever_have_is_refused_at_once)
+{
+	struct scripted s = {.looks = {{.available = 700 * MIB, .most = 1029 * MIB}}, .count = 1};
+	char text[512];
+
+	cr_assert_eq(wait_for(&s, text), -ENOMEM);
+	cr_assert_eq(s.pauses, 0);
+	cr_assert_not_null(strstr(text, "1030 MiB are needed at once"));
+}
+
+Test(ram, is_not_waited_for_when_the_user_ends_it)
+{
+	struct scripted s = {.looks = {{.available = 700 * MIB, .most = 2000 * MIB}},
+			     .count = 1,
+			     .cancel_after = 3};
+	char text[512];
+
+	cr_assert_eq(wait_for(&s, text), -ECANCELED);
+	cr_assert_eq(s.pauses, 3);
 }

@@ -44,20 +44,23 @@ static bool read_number(const char *directory, const char *name, uint64_t *value
 	       host_read_u64(path, value) == 0; /* "max" is no number: no limit */
 }
 
-/* What one cgroup leaves of its limit; UINT64_MAX without one. */
-static uint64_t cgroup_left(const char *directory, const struct cgroup_names *names, char *text)
+/* What one cgroup leaves of its @limit; both UINT64_MAX without one. */
+static uint64_t cgroup_left(const char *directory, const struct cgroup_names *names, char *text,
+			    uint64_t *limit)
 {
-	uint64_t limit, used, cache = 0;
+	uint64_t used, cache = 0;
 	char path[PATH_SIZE];
 
-	if (!read_number(directory, names->limit, &limit) ||
-	    !read_number(directory, names->used, &used))
+	if (!read_number(directory, names->limit, limit) ||
+	    !read_number(directory, names->used, &used)) {
+		*limit = UINT64_MAX;
 		return UINT64_MAX;
+	}
 	if ((size_t)snprintf(path, sizeof(path), "%s/memory.stat", directory) < sizeof(path) &&
 	    host_read_text(path, text, TEXT_SIZE) > 0)
 		cache = field(text, names->active_file) + field(text, names->inactive_file);
 	used -= cache < used ? cache : used;
-	return limit > used ? limit - used : 0;
+	return *limit > used ? *limit - used : 0;
 }
 
 /* The cgroup @path below @mount and all above it: each may have a limit. */
@@ -71,9 +74,11 @@ static void read_cgroups(const char *mount, const char *path, const struct cgrou
 	if (n < 0 || (size_t)n >= sizeof(directory))
 		return;
 	for (;;) {
-		uint64_t left = cgroup_left(directory, names, text);
+		uint64_t limit, left = cgroup_left(directory, names, text, &limit);
 		char *slash;
 
+		if (limit < out->most)
+			out->most = limit;
 		if (left < out->available) {
 			const char *name = directory[top] ? directory + top : "/";
 
@@ -105,16 +110,21 @@ void host_memory_read(const char *root, struct host_memory *out)
 {
 	char path[PATH_SIZE], mount[PATH_SIZE], lines[4096];
 	char *text = malloc(TEXT_SIZE);
+	uint64_t swap = 0;
 
-	*out = (struct host_memory){.available = UINT64_MAX};
+	*out = (struct host_memory){.available = UINT64_MAX, .most = UINT64_MAX};
 	if (text == NULL)
 		return;
 	snprintf(path, sizeof(path), "%s/proc/meminfo", root);
 	if (host_read_text(path, text, TEXT_SIZE) > 0) {
 		uint64_t available = field(text, "MemAvailable") << 10;
+		uint64_t total = field(text, "MemTotal") << 10;
 
 		if (available != 0)
 			out->available = available;
+		if (total != 0)
+			out->most = total;
+		swap = field(text, "SwapTotal") << 10;
 		out->swap_free = field(text, "SwapFree") << 10;
 	}
 	snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
@@ -139,6 +149,7 @@ void host_memory_read(const char *root, struct host_memory *out)
 			}
 		}
 	}
+	out->most = out->most > UINT64_MAX - swap ? UINT64_MAX : out->most + swap;
 	free(text);
 }
 

@@ -11,6 +11,7 @@
 struct host_memory {
 	uint64_t available; /* bytes, without swapping; UINT64_MAX: not known, or no limit */
 	uint64_t swap_free; /* bytes that others could be swapped out to */
+	uint64_t most; /* what both can come to when nobody else uses any; UINT64_MAX: not known */
 	char cgroup[256]; /* the memory cgroup whose limit is the nearest, "": the machine itself */
 };
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Twenty launches with a device, one after another, of which every fifth is killed in the midst: each begins on a host that looks as
-# before the first, and nothing is left after the last: no open file, map, pinned page, interrupt, VM or lock.
+# before the first, and nothing is left after the last: no open file, map, pinned page, interrupt, VM or lock. Memory is back when
+# the process is over; a launch that comes before, right after the kill, waits for it.
 # shellcheck shell=sh disable=SC2034
 
 lab_devices='
 	nvme,serial=lab1,drive=@16M
 '
 lab_seconds=180
+lab_memory=1G
 
 # What a launch could leave behind in the host, in words that are the same before and after.
 traces()
@@ -50,16 +52,33 @@ job()
 	traces >/tmp/traces.before
 	lacks 'nobody holds anything' /tmp/traces.before '^(processes|holders|VMs|locks): .'
 	before=$(free_kib)
+	least=$before
 	i=1
 	while [ $i -le 20 ]; do
 		check "launch $i" launch $i || return
+		now=$(free_kib)
+		[ "$now" -gt "$least" ] || least=$now
 		wait_for 20 clean || { diff /tmp/traces.before /tmp/traces.now >/tmp/traces.diff; not_ok "nothing is left of launch $i" 'it differs:' - </tmp/traces.diff; return 1; }
 		i=$((i + 1))
 	done
 	ok 'nothing is left of any'
 	after=$(free_kib)
-	echo "# available before: $before KiB, after: $after KiB"
+	echo "# available before: $before KiB, after: $after KiB, right after a launch at least $least KiB"
+	check 'no launch kept its memory beyond its end' test "$least" -gt $((before - 65536))
 	check 'the memory of the host is back' test "$after" -gt $((before - 16384))
+
+	# More than half of what there is: there is no room for two.
+	big=$((before * 6 / 10 / 1024))M
+	check 'a big guest' guest_start big --memory $big --vfio "$nvme" || return
+	kill -9 "$(guest_pid big)"
+	guest_ok next 'the next big guest begins while the killed one ends' 'head -c 21 /dev/nvme0n1; echo' --memory $big --vfio "$nvme" -v
+	guest_end big
+	same 'which was killed' "$vmm_status" 137
+	begun=$(uptime_cs)
+	guest toomuch true --memory $((before * 2 / 1024))M --vfio "$nvme"
+	contains 'what the host never has is refused' "$guest_log" 'MiB are needed at once'
+	echo "# refused after $((($(uptime_cs) - begun) * 10)) ms"
+
 	check 'the device goes back to its driver' unbind "$nvme"
 	check 'and works there' wait_for 20 test -b /dev/nvme0n1
 }
