@@ -295,6 +295,35 @@ Test(front_events, a_device_that_is_gone_is_taken_without_asking)
 	machine_end();
 }
 
+Test(front_events, a_request_for_a_device_that_is_gone_takes_it_without_asking)
+{
+	machine_start();
+	set_command(6);
+	m.device.gone = true;
+	m.device.vdev.events->request(m.device.vdev.events_ctx, 0);
+	cr_expect_eq(fake_slot_count(), 0);
+	fake_loop_step(m.loop, 1000);
+	cr_expect_eq(m.forced, 1);
+	cr_expect_eq(m.asked, 0);
+	m.device.vdev.events->request(m.device.vdev.events_ctx, 1);
+	fake_loop_step(m.loop, 100 * SECOND);
+	cr_expect_eq(m.forced, 1);
+	machine_end();
+}
+
+Test(front_events, a_request_repeated_notices_that_the_device_is_gone)
+{
+	machine_start();
+	m.device.vdev.events->request(m.device.vdev.events_ctx, 0);
+	cr_expect_eq(m.asked, 1);
+	m.device.gone = true;
+	m.device.vdev.events->request(m.device.vdev.events_ctx, 1);
+	fake_loop_step(m.loop, 1000);
+	cr_expect_eq(m.forced, 1);
+	cr_expect_eq(m.asked, 1);
+	machine_end();
+}
+
 Test(front_events, a_device_that_goes_while_the_guest_is_asked_is_taken)
 {
 	machine_start();

@@ -512,3 +512,17 @@ Test(front_irqs, every_call_that_fails_in_a_drivers_life_leaves_nothing_behind)
 	cr_expect_gt(turns, 20);
 	cr_expect_lt(turns, 399);
 }
+
+Test(front_vectors, of_a_device_that_is_gone_are_not_what_is_reported)
+{
+	machine_start();
+	program_vector(0, 0xfee00000, 0x41);
+	mask_vector(0, false);
+	m.device.fail_named = "irqs msix";
+	m.device.gone = true;
+	cfg_write(0x42, 0x8000, 2);
+	cr_expect_eq(fake_log_count, 1, "%s", fake_log_last);
+	cr_expect_not_null(strstr(fake_log_last, "does not answer"), "%s", fake_log_last);
+	m.device.fail_named = NULL;
+	machine_end();
+}

@@ -67,7 +67,8 @@ static void on_request(void *ctx, unsigned count)
 
 	(void)count;
 	vf->request_count++;
-	if (vf->leaving != FRONT_STAYS)
+	/* Drawn out of its slot, it is taken: the guest's driver would wait for what is not there. */
+	if (vf->leaving == FRONT_FORCED || !front_device_alive(vf) || vf->leaving != FRONT_STAYS)
 		return;
 	log_info("vfio %s: the guest is asked to unplug it", vf->id);
 	ask(vf);
@@ -112,9 +113,9 @@ void front_events_gone(struct vfio_function *vf)
 {
 	if (atomic_exchange(&vf->gone, true))
 		return;
-	log_error("vfio %s: the device does not answer any more (all ones); the guest reads ones, "
-		  "and "
-		  "the device is unplugged",
+	log_error("vfio %s: the device does not answer any more (all ones); it is taken out of the "
+		  "guest, which goes on; the host's kernel log may say why, and a power cycle may "
+		  "bring it back",
 		  vf->id);
 	front_bars_revoke(vf);
 	if (vf->leave_timer)
@@ -155,9 +156,9 @@ bool vfio_function_fault(struct vfio_function *vf)
 		return true;
 	if (front_device_decodes(vf))
 		return false;
-	log_error("vfio %s: the device stopped decoding its memory behind the guest's back; the "
-		  "guest "
-		  "reads ones until it enables it anew",
+	log_error("vfio %s: the device stopped decoding its memory behind the guest's back (put "
+		  "to sleep or disabled on the host?); the guest reads ones until it enables it "
+		  "anew: bind its driver again there",
 		  vf->id);
 	front_bars_revoke(vf);
 	return true;

@@ -51,7 +51,8 @@ static const char *index_name(const struct vfio_function *vf)
 /* Once for each enable: a device that cannot interrupt is one fact, not one per vector. */
 static void complain(struct vfio_function *vf, unsigned vector, const char *what, int error)
 {
-	if (vf->irqs.warned)
+	/* Of a device that is gone, that it is gone is said. */
+	if (vf->irqs.warned || !front_device_alive(vf))
 		return;
 	vf->irqs.warned = true;
 	log_warn("vfio %s: %s vector %u will not interrupt the guest: %s: %s", vf->id,
