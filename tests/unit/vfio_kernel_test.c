@@ -57,7 +57,7 @@ Test(kernel, a_whole_cycle_makes_its_calls_in_the_order_of_the_kernel)
 			 "IRQ_INFO eventfd SET_IRQS IRQ_INFO eventfd SET_IRQS FEATURE FEATURE "
 			 "IOAS_ALLOC ATTACH MAP_FILE MAP_FILE "
 			 "SET_IRQS close SET_IRQS close "
-			 "DETACH UNMAP UNMAP DESTROY kvm_del close");
+			 "DETACH kvm_del close UNMAP UNMAP DESTROY");
 	cr_expect_eq(fake_log_count, 0, "%s", fake_log_last);
 	host_done(h);
 }

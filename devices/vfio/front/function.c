@@ -320,6 +320,7 @@ static void function_destroy(struct pci_function *fn)
 	if (vf->env.destroyed)
 		vf->env.destroyed(vf->env.machine, vf);
 	front_events_free(vf);
+	/* Unplugged, the guest still runs: without BARs first it could arm again what is taken down. */
 	pci_function_unmap_bars(fn);
 	front_bars_revoke(vf);
 	front_irqs_reset(vf);

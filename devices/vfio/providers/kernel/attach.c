@@ -266,13 +266,49 @@ int kernel_attach_ioas(struct vfio_device *vdev, uint32_t *pt_id)
 	return rc;
 }
 
+/*
+ * A device that is being closed keeps its tables, and with them guest memory mapped and pinned, until
+ * the kernel has closed it, which ends its DMA and resets it: even one that could not be detached
+ * writes to the guest's memory alone.
+ */
+static bool is_closing(struct kernel_device *kd)
+{
+	return !atomic_load_explicit(&kd->vdev.access_granted, memory_order_acquire);
+}
+
 void kernel_detach_ioas(struct vfio_device *vdev)
 {
 	struct kernel_device *kd = kernel_device(vdev);
 
 	pthread_mutex_lock(&kd->iommufd->lock);
 	ioctl_detach(kd, 0);
+	if (is_closing(kd)) {
+		kd->parted_space = kd->space;
+		kd->parted_hwpt = kd->hwpt;
+		kd->space = NULL;
+		kd->hwpt = NULL;
+	}
 	forget(kd);
+	pthread_mutex_unlock(&kd->iommufd->lock);
+}
+
+void kernel_attach_done(struct kernel_device *kd)
+{
+	struct kernel_pasid *entry;
+
+	pthread_mutex_lock(&kd->iommufd->lock);
+	while ((entry = kd->parted)) {
+		kd->parted = entry->next;
+		hwpt_put(entry->space, entry->hwpt);
+		kernel_space_put(entry->space);
+		free(entry);
+	}
+	if (kd->parted_space) {
+		hwpt_put(kd->parted_space, kd->parted_hwpt);
+		kernel_space_put(kd->parted_space);
+		kd->parted_space = NULL;
+		kd->parted_hwpt = NULL;
+	}
 	pthread_mutex_unlock(&kd->iommufd->lock);
 }
 
@@ -378,10 +414,15 @@ void kernel_pasid_detach_ioas(struct vfio_device *vdev, uint32_t pasid)
 	entry = *link;
 	if (entry) {
 		ioctl_detach(kd, pasid);
-		hwpt_put(entry->space, entry->hwpt);
-		kernel_space_put(entry->space);
 		*link = entry->next;
-		free(entry);
+		if (is_closing(kd)) {
+			entry->next = kd->parted;
+			kd->parted = entry;
+		} else {
+			hwpt_put(entry->space, entry->hwpt);
+			kernel_space_put(entry->space);
+			free(entry);
+		}
 	}
 	pthread_mutex_unlock(&kd->iommufd->lock);
 }

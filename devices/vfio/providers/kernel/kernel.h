@@ -45,7 +45,7 @@ struct kernel_hwpt {
 	struct kernel_hwpt *next;
 };
 
-/* A PASID with an address space of its own. */
+/* A PASID with an address space of its own; or one that had it, in kernel_device.parted. */
 struct kernel_pasid {
 	uint32_t pasid;
 	struct kernel_ioas *space;
@@ -86,6 +86,10 @@ struct kernel_device {
 	struct kernel_hwpt *hwpt;  /* NULL: the kernel's own choice */
 	bool wants_pasids; /* a PASID was attached since the bind: tables are made for them */
 	struct kernel_pasid *pasids;
+	/* What a closing device was attached to, kept until its node is closed. */
+	struct kernel_ioas *parted_space;
+	struct kernel_hwpt *parted_hwpt;
+	struct kernel_pasid *parted;
 
 	struct kernel_event err, req;
 };
@@ -115,6 +119,8 @@ int kernel_attach_ioas(struct vfio_device *vdev, uint32_t *pt_id);
 void kernel_detach_ioas(struct vfio_device *vdev);
 int kernel_pasid_attach_ioas(struct vfio_device *vdev, uint32_t pasid, uint32_t *pt_id);
 void kernel_pasid_detach_ioas(struct vfio_device *vdev, uint32_t pasid);
+/* The node is closed: let go of what the device was attached to. */
+void kernel_attach_done(struct kernel_device *kd);
 
 /* iommufd.c: for attach.c, under iommufd->lock. */
 int kernel_space_get(struct kernel_iommufd *iommufd, struct ioas *ioas, struct kernel_ioas **out);

@@ -129,6 +129,7 @@ static void kernel_unbind(struct vfio_device *vdev)
 
 	kvm_file_del(kd);
 	close_node(kd);
+	kernel_attach_done(kd);
 }
 
 /* The node's own open happened inside BIND; what is left is to listen and to look. */
