@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include <linux/vfio.h>
 
 #include "vmm/base/host.h"
 
@@ -151,6 +152,8 @@ static int fake_ioctl(void *ctx, int fd, unsigned long request, void *arg)
 
 	if (rc)
 		return rc;
+	if (fd == FAKE_SESSION && request == VFIO_MIG_GET_PRECOPY_INFO)
+		return 0;
 	return file ? fake_kernel_ioctl(fk, file, request, arg) : -EBADF;
 }
 

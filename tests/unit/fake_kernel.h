@@ -89,6 +89,7 @@ struct fake_path {
 #define FAKE_MAPS    64
 #define FAKE_PATHS   128
 #define FAKE_FD_BASE 1000
+#define FAKE_SESSION 77 /* the data_fd that SET_STATE gives; a number alone */
 
 struct fake_kernel {
 	struct kernel_calls calls;

@@ -44,6 +44,8 @@ const char *fake_kernel_ioctl_name(unsigned long request)
 		return "FEATURE";
 	case VFIO_DEVICE_RESET:
 		return "RESET";
+	case VFIO_MIG_GET_PRECOPY_INFO:
+		return "PRECOPY_INFO";
 	default:
 		return "?";
 	}
@@ -479,11 +481,13 @@ static int feature(const struct fake_kernel_device *d, struct vfio_device_featur
 		return 0;
 	case VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: {
 		struct vfio_device_feature_mig_state state = {
-			.device_state = VFIO_DEVICE_STATE_STOP_COPY, .data_fd = 77};
+			.device_state = VFIO_DEVICE_STATE_STOP_COPY, .data_fd = FAKE_SESSION};
 
 		memcpy(arg->data, &state, sizeof(state));
 		return 0;
 	}
+	case VFIO_DEVICE_FEATURE_MIG_DATA_SIZE:
+		return d->migration ? 0 : -ENOTTY;
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_START:
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP:
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT:

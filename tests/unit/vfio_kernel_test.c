@@ -835,7 +835,7 @@ Test(use, accesses_regions_and_features_reach_the_kernel)
 	cr_expect_eq(((struct vfio_region_info_cap_sparse_mmap *)cap)->areas[0].offset, 0x1000);
 
 	cr_expect_eq(vfio_device_ioctl(vdev, VFIO_DEVICE_FEATURE, set), 0);
-	cr_expect_eq(state->data_fd, 77);
+	cr_expect_eq(state->data_fd, FAKE_SESSION);
 	give_back(vdev);
 	host_done(h);
 }

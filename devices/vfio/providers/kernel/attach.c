@@ -323,12 +323,17 @@ static struct kernel_pasid *find_pasid(struct kernel_device *kd, uint32_t pasid)
 	return entry;
 }
 
+static void explain_pasid(const struct kernel_device *kd, uint32_t pasid, int error)
+{
+	log_error("vfio %s: PASID %u cannot be attached: %s", kd->name, pasid, strerror(-error));
+}
+
 /*
  * The kernel lets a PASID have a table of its own only when that of the device is made for PASIDs too
  * (drivers/iommu/iommufd/device.c, iommufd_hwpt_pasid_compat). Devices do not begin with one, since
  * it may translate slower and few ever need it: the first PASID moves the device over.
  */
-static int make_room_for_pasids(struct kernel_device *kd)
+static int make_room_for_pasids(struct kernel_device *kd, uint32_t pasid)
 {
 	int rc;
 
@@ -338,9 +343,10 @@ static int make_room_for_pasids(struct kernel_device *kd)
 	if (!kd->space || (kd->hwpt && (kd->hwpt->flags & IOMMU_HWPT_ALLOC_PASID)))
 		return 0;
 	rc = attach_locked(kd, kd->space->ioas);
-	if (rc)
+	if (rc || (kd->hwpt && (kd->hwpt->flags & IOMMU_HWPT_ALLOC_PASID)))
 		return rc;
-	return kd->hwpt && (kd->hwpt->flags & IOMMU_HWPT_ALLOC_PASID) ? 0 : -EOPNOTSUPP;
+	explain_pasid(kd, pasid, -EOPNOTSUPP);
+	return -EOPNOTSUPP;
 }
 
 static int pasid_attach_locked(struct kernel_device *kd, uint32_t pasid, struct ioas *ioas)
@@ -358,15 +364,21 @@ static int pasid_attach_locked(struct kernel_device *kd, uint32_t pasid, struct 
 		fresh->pasid = pasid;
 	}
 	rc = kernel_space_get(kd->iommufd, ioas, &space);
-	if (rc)
-		goto free_fresh;
-	/* What the PASID is to see is there before it can see it: a replacement then cannot fail any more. */
-	rc = kernel_space_mirror(space);
-	rc = rc ? rc : make_room_for_pasids(kd);
-	rc = rc ? rc : attach_best(kd, pasid, space, &hwpt, &failed);
 	if (rc) {
-		log_error("vfio %s: PASID %u cannot be attached: %s", kd->name, pasid,
-			  strerror(-rc));
+		explain_pasid(kd, pasid, rc);
+		goto free_fresh;
+	}
+	/*
+	 * What the PASID is to see is there before it can see it: a replacement then cannot fail any more.
+	 * Both say themselves what is wrong.
+	 */
+	rc = kernel_space_mirror(space);
+	rc = rc ? rc : make_room_for_pasids(kd, pasid);
+	if (rc)
+		goto put_space;
+	rc = attach_best(kd, pasid, space, &hwpt, &failed);
+	if (rc) {
+		explain_pasid(kd, pasid, rc);
 		goto put_space;
 	}
 
