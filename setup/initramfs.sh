@@ -17,7 +17,7 @@ make_busybox()
 }
 
 # What the driver and its tool are made of.
-refdev_sources() { cat "$images_dir"/refdev/{Kbuild,*.[ch],tool/*.c} "$top_dir/devices/vfio/reference/registers.h"; }
+refdev_sources() { cat "$images_dir"/refdev/{Kbuild,*.[ch],tool/*.[ch]} "$top_dir/devices/vfio/reference/registers.h"; }
 
 refdev_key() { key_of "$(kernel_key)" "$(headers_key)" "recipe 1" "$(refdev_sources)"; }
 
@@ -39,7 +39,7 @@ build_refdev()
 	"$setup_dir/module" "$images_dir/refdev" "$build"
 	strip -g -o "$2/refdev.ko" "$build/refdev.ko"
 	gcc -std=gnu17 -O2 -Wall -Wextra -Wshadow -Werror -static -I"$top_dir" -isystem "$1" -D_GNU_SOURCE \
-		-o "$2/refdev" "$images_dir/refdev/tool/refdev.c" -lpthread
+		-o "$2/refdev" "$images_dir"/refdev/tool/*.c -lpthread
 	strip "$2/refdev"
 	rm -rf "$build"
 }

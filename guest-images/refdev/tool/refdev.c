@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,7 +14,7 @@
 #include <unistd.h>
 
 #include "devices/vfio/reference/registers.h"
-#include "guest-images/refdev/refdev.h"
+#include "guest-images/refdev/tool/tool.h"
 
 static const char usage_text[] =
 	"refdev [-d DEV] COMMAND   the reference device (default: /dev/refdev0)\n"
@@ -33,195 +32,6 @@ static const char usage_text[] =
 	"processors)\n"
 	"\n"
 	"SIZE and CHUNK may end in k, M or G. The exit status is 0 when all was as it must be.\n";
-
-struct device {
-	const char *path;
-	int fd;
-	struct refdev_info info;
-};
-
-/* ---- small things ---- */
-
-static int complain(const char *format, ...)
-{
-	va_list arguments;
-
-	fputs("refdev: ", stderr);
-	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
-	va_end(arguments);
-	fputc('\n', stderr);
-	return 1;
-}
-
-/* parse_size - a number with k, M or G behind it. False when it is none. */
-static bool parse_size(const char *text, uint64_t *size)
-{
-	char *end;
-	unsigned int shift = 0;
-
-	errno = 0;
-	*size = strtoull(text, &end, 0);
-	if (end == text || errno || *text == '-')
-		return false;
-	switch (*end) {
-	case 'k':
-		shift = 10;
-		break;
-	case 'M':
-		shift = 20;
-		break;
-	case 'G':
-		shift = 30;
-		break;
-	}
-	if (shift)
-		end++;
-	if (*end || *size > UINT64_MAX >> shift)
-		return false;
-	*size <<= shift;
-	return true;
-}
-
-static uint32_t crc_table[256];
-
-static void crc_init(void)
-{
-	for (uint32_t i = 0; i < 256; i++) {
-		uint32_t value = i;
-
-		for (int bit = 0; bit < 8; bit++)
-			value = value & 1 ? value >> 1 ^ 0x82f63b78 : value >> 1;
-		crc_table[i] = value;
-	}
-}
-
-static uint32_t crc32c(const uint8_t *data, size_t size)
-{
-	uint32_t crc = ~0u;
-
-	while (size--)
-		crc = crc >> 8 ^ crc_table[(crc ^ *data++) & 0xff];
-	return ~crc;
-}
-
-/* noise - fill memory with what depends on @seed alone; @size is a multiple of 8. */
-static void noise(void *to, size_t size, uint64_t seed)
-{
-	uint64_t *word = to;
-	uint64_t value = seed * 0x9e3779b97f4a7c15 + 1;
-
-	for (size_t i = 0; i < size / 8; i++) {
-		value ^= value << 13;
-		value ^= value >> 7;
-		value ^= value << 17;
-		word[i] = value;
-	}
-}
-
-/* pages - whole pages of zeros, or NULL. */
-static void *pages(size_t size)
-{
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
-/* request - 0 when the device did it. */
-static int request(struct device *device, struct refdev_request *r)
-{
-	r->argsz = sizeof(*r);
-	if (ioctl(device->fd, REFDEV_REQUEST, r) < 0)
-		return complain("%s: request: %s", device->path, strerror(errno));
-	if (r->error)
-		return complain(
-			"%s: the device ended a request of %llu bytes with error %u at %#llx",
-			device->path, (unsigned long long)r->length, r->error,
-			(unsigned long long)r->error_address);
-	return 0;
-}
-
-static int get_info(struct device *device)
-{
-	device->info = (struct refdev_info){.argsz = sizeof(device->info)};
-	if (ioctl(device->fd, REFDEV_GET_INFO, &device->info) < 0)
-		return complain("%s: %s", device->path, strerror(errno));
-	return 0;
-}
-
-/* get_counts - interrupts of each vector; to be freed. */
-static uint64_t *get_counts(struct device *device)
-{
-	uint64_t *counts = calloc(device->info.vectors, sizeof(*counts));
-	struct refdev_counts get = {
-		.argsz = sizeof(get),
-		.count = device->info.vectors,
-		.counts = (uintptr_t)counts,
-	};
-
-	if (!counts || ioctl(device->fd, REFDEV_GET_COUNTS, &get) < 0) {
-		complain("%s: counts: %s", device->path, strerror(errno));
-		free(counts);
-		return NULL;
-	}
-	return counts;
-}
-
-/* ---- what interrupts must have come ---- */
-
-struct tally {
-	struct refdev_info before;
-	uint64_t *counts;
-};
-
-static int tally_begin(struct device *device, struct tally *tally)
-{
-	if (get_info(device))
-		return 1;
-	tally->before = device->info;
-	tally->counts = get_counts(device);
-	return !tally->counts;
-}
-
-/*
- * tally_end - since tally_begin() @requests requests were made, @wanted[i] of them by vector i (any, if
- * NULL): is that what the device and the interrupt handler have counted?
- */
-static int tally_end(struct device *device, struct tally *tally, uint64_t requests,
-		     const uint64_t *wanted)
-{
-	struct refdev_info *now = &device->info, *before = &tally->before;
-	uint64_t *counts = NULL;
-	int failed = 0;
-
-	if (get_info(device) || !(counts = get_counts(device))) {
-		failed = 1;
-		goto out;
-	}
-	if (now->completed - before->completed != requests)
-		failed = complain("%llu requests, of which the device completed %llu",
-				  (unsigned long long)requests,
-				  (unsigned long long)(now->completed - before->completed));
-	if (now->irqs - before->irqs != requests)
-		failed = complain("%llu requests, %llu interrupts", (unsigned long long)requests,
-				  (unsigned long long)(now->irqs - before->irqs));
-	if ((now->flags & REFDEV_INFO_MSIX) && now->interrupts - before->interrupts != requests)
-		failed = complain("%llu requests, %llu messages sent", (unsigned long long)requests,
-				  (unsigned long long)(now->interrupts - before->interrupts));
-	if (now->lost != before->lost)
-		failed = complain("%llu interrupts were lost",
-				  (unsigned long long)(now->lost - before->lost));
-	for (uint32_t i = 0; wanted && i < now->vectors; i++)
-		if (counts[i] - tally->counts[i] != wanted[i])
-			failed = complain("vector %u: %llu interrupts, not %llu", i,
-					  (unsigned long long)(counts[i] - tally->counts[i]),
-					  (unsigned long long)wanted[i]);
-out:
-	free(counts);
-	free(tally->counts);
-	return failed;
-}
 
 /* ---- commands ---- */
 
