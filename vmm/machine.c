@@ -362,7 +362,7 @@ static int create_serial(struct machine *m)
 		return r;
 	}
 	wiring.irq_fd = m->serial_irq_fd;
-	m->on_terminal = m->config->serial == VM_SERIAL_STDIO && terminal_raw();
+	m->on_terminal = m->config->serial == VM_SERIAL_STDIO && isatty(STDIN_FILENO);
 	if (m->on_terminal) {
 		wiring.filter = filter_keys;
 		wiring.filter_ctx = m;
@@ -423,8 +423,13 @@ static int create_slots(struct machine *m)
 		.fatal = device_fatal,
 		.ctx = m,
 	};
+	int r;
 
-	return slots_create(&wiring, &m->slots);
+	/* A device's server may keep us waiting, and nothing of ours is there yet that must be put back. */
+	signals_end_at_once(true);
+	r = slots_create(&wiring, &m->slots);
+	signals_end_at_once(false);
+	return r;
 }
 
 static int create_vcpus(struct machine *m)
@@ -580,6 +585,8 @@ int machine_run(const struct vm_config *config)
 
 	boot_files_init(&m.files);
 	r = machine_create(&m);
+	if (r == 0 && m.on_terminal)
+		terminal_raw();
 	if (r == 0)
 		r = vcpus_resume(m.vcpus);
 	if (r == -ECANCELED)

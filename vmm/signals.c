@@ -66,6 +66,16 @@ int signals_create(struct loop *loop, void (*arrived)(void *ctx, int number), vo
 	return 0;
 }
 
+void signals_end_at_once(bool on)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	pthread_sigmask(on ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
 bool signals_end_is_asked(struct signals *signals)
 {
 	bool end = false;

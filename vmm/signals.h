@@ -18,6 +18,11 @@ struct signals;
  */
 int signals_create(struct loop *loop, void (*arrived)(void *ctx, int number), void *ctx,
 		   struct signals **out);
+/*
+ * In the calling thread SIGTERM and SIGINT end the process as if it had none of this, or no longer. For waits
+ * before the loop runs that another process can make long. A thread that is started meanwhile must block both.
+ */
+void signals_end_at_once(bool on);
 /* While the loop does not run yet: take what has come. Was there SIGTERM or SIGINT? */
 bool signals_end_is_asked(struct signals *signals);
 /* Before the loop goes. NULL is allowed. */

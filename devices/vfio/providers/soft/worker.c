@@ -4,6 +4,7 @@
  * the lock, or a long request inside the device would keep vCPUs from its registers.
  */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -118,10 +119,17 @@ static void *worker(void *ctx)
 
 int soft_worker_start(struct soft_device *sd)
 {
+	sigset_t ending, before;
 	int rc;
 
 	sd->stop = false;
+	/* What ends the process is for the thread that opens the device, whether it takes it now or not. */
+	sigemptyset(&ending);
+	sigaddset(&ending, SIGTERM);
+	sigaddset(&ending, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &ending, &before);
 	rc = -pthread_create(&sd->worker, NULL, worker, sd);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (rc) {
 		log_error("vfio %s: no thread for its DMA: %s", sd->vdev.dev, strerror(-rc));
 		return rc;

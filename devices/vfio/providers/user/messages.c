@@ -70,7 +70,8 @@ void user_explain_failure(const struct user_device *ud, unsigned command, int er
 			  ud->vdev.dev, name ? name : "", ud->options.timeout_ms / 1000,
 			  command == VFIO_USER_DMA_MAP || command == VFIO_USER_DMA_UNMAP
 				  ? " and one more for each 256 MiB"
-				  : "",
+			  : command == VFIO_USER_VERSION ? ", or another client has it"
+							 : "",
 			  next);
 		break;
 	case -EPROTO:
