@@ -18,6 +18,7 @@
  *   --verbose         what each test does
  *   --list            the targets and the tests, with what they prove
  *   --providers       each item that the tests prove, and over which providers they do
+ *   --control DIR     where the kernel test device is controlled that is not this process's own, but its server's
  *   --without BITS    take HAS_* bits from the target without declaring it, which has to fail
  */
 #include "tests/contract/contract.h"
@@ -52,7 +53,7 @@ struct result {
 struct options {
 	const char *patterns[MAX_PATTERNS];
 	unsigned pattern_count;
-	const char *other;
+	const char *other, *control;
 	uint32_t without;
 	unsigned seconds;
 	bool verbose;
@@ -390,8 +391,8 @@ static int list_providers(void)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: contract [--only PATTERN]... [--other DEVICE] [--seconds N] "
-			"[--without BITS] [--verbose] TARGET DEVICE\n"
+	fprintf(stderr, "usage: contract [--only PATTERN]... [--other DEVICE] [--control DIR] "
+			"[--seconds N] [--without BITS] [--verbose] TARGET DEVICE\n"
 			"       contract --list | --providers\n");
 }
 
@@ -417,6 +418,8 @@ int main(int argc, char **argv)
 			options.patterns[options.pattern_count++] = argv[++i];
 		} else if (!strcmp(argv[i], "--other") && i + 1 < argc) {
 			options.other = argv[++i];
+		} else if (!strcmp(argv[i], "--control") && i + 1 < argc) {
+			options.control = argv[++i];
 		} else if (!strcmp(argv[i], "--without") && i + 1 < argc) {
 			options.without = (uint32_t)strtoul(argv[++i], NULL, 0);
 		} else if (!strcmp(argv[i], "--seconds") && i + 1 < argc) {
@@ -442,6 +445,7 @@ int main(int argc, char **argv)
 		return 2;
 	run.device = argv[i + 1];
 	run.other = options.other;
+	run.control = options.control;
 	run.result = mmap(NULL, sizeof(*run.result), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run.result == MAP_FAILED) {

@@ -11,11 +11,14 @@
 
 static int control_open(struct run *run, const char *name, int flags)
 {
-	char path[128];
+	char path[256];
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/class/vfio-dev/vfio%u/device/reference/%s",
-		 run->vdev->index, name);
+	if (run->control)
+		snprintf(path, sizeof(path), "%s/%s", run->control, name);
+	else
+		snprintf(path, sizeof(path), "/sys/class/vfio-dev/vfio%u/device/reference/%s",
+			 run->vdev->index, name);
 	fd = open(path, flags | O_CLOEXEC);
 	expect(run, fd >= 0, "%s: %s", path, strerror(errno));
 	return fd;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <linux/pci_regs.h>
 
 #include "tests/contract/contract.h"
@@ -94,6 +95,50 @@ static void unmapped_memory_is_out_of_reach(struct run *run)
 		expect(run, driver->fill(run, 0, area.iova, 4096, 0x44) > 0,
 		       "DMA to what was unmapped");
 		expect(run, memory_is(run, 0x10000, 0x10000, 0x33), "unmapped memory changed");
+	}
+}
+
+/*
+ * What the device is doing when its memory goes is over when the call returns: it is done, or an error of
+ * the request, but nothing comes later.
+ */
+static void dma_in_flight_is_waited_for(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+	struct ioas_area area = {.iova = MEMORY_IOVA + 2 * MEMORY_SIZE,
+				 .length = 0x200000,
+				 .fd = run->memfd,
+				 .offset = 0x100000,
+				 .hva = run->memory + 0x100000,
+				 .rights = IOAS_READ | IOAS_WRITE};
+	uint32_t before, after;
+
+	expect_rc(run, driver->start(run), 0, "start");
+	for (int i = 0; i < 24; i++) {
+		const bool detach = i & 1;
+
+		step(run, "%s %d", detach ? "detach" : "unmap", i);
+		expect_rc(run, ioas_map(run->space, &area), 0, "map");
+		expect_rc(run, driver->completed(run, &before), 0, "requests done");
+		expect_rc(run, driver->post_fill(run, area.iova, (uint32_t)area.length, 0x22), 0,
+			  "a request");
+		/* Some begin before it has begun, and some amid it. */
+		usleep((unsigned)i * 40);
+		if (detach)
+			expect_rc(run, vfio_device_detach(run->vdev), 0, "detach");
+		else
+			expect_rc(run, ioas_unmap(run->space, area.iova, area.length), 0, "unmap");
+		memset(area.hva, 0x33, area.length);
+		do {
+			if (!expect_rc(run, driver->completed(run, &after), 0, "requests done"))
+				return;
+		} while (after == before);
+		expect(run, memory_is(run, area.offset, area.length, 0x33),
+		       "memory changed after the %s", detach ? "detach" : "unmap");
+		if (detach) {
+			expect_rc(run, attach(run, run->space), 0, "attach");
+			expect_rc(run, ioas_unmap(run->space, area.iova, area.length), 0, "unmap");
+		}
 	}
 }
 
@@ -333,6 +378,9 @@ const struct contract_test dma_tests[] = {
 	 a_detached_device_reaches_nothing},
 	{"dma.unmapped_memory_is_out_of_reach", "vfio_device_ops.dma_unmap", HAS_DMA, 0,
 	 unmapped_memory_is_out_of_reach},
+	{"dma.dma_in_flight_is_waited_for",
+	 "vfio_device_ops.dma_unmap, vfio_device_ops.detach_ioas", HAS_DMA, 0,
+	 dma_in_flight_is_waited_for},
 	{"dma.dma_unmap_takes_a_pinned_page_back", "vfio_device_ops.dma_unmap", HAS_DMA | HAS_PINS,
 	 0, dma_unmap_takes_a_pinned_page_back},
 	{"dma.rights_are_kept", "vfio_device_ops.attach_ioas", HAS_DMA, 0, rights_are_kept},

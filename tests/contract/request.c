@@ -139,8 +139,11 @@ static void requests_are_events(struct run *run)
 	expect_rc(run, atomic_load(&requests.errors), 0, "errors");
 	vfio_device_close(run->vdev);
 	step(run, "requests of a closed device");
-	control_set(run, "trigger", "request");
-	control_set(run, "trigger", "error");
+	/* A server that has nobody to ask would give its device up. */
+	if (!run->control) {
+		control_set(run, "trigger", "request");
+		control_set(run, "trigger", "error");
+	}
 	loop_turn(run);
 	expect_rc(run, atomic_load(&requests.calls), 2, "requests after close");
 	expect_rc(run, atomic_load(&requests.errors), 0, "errors after close");

@@ -23,7 +23,7 @@ over()
 	serve "$1" 0 || return
 	first=$serve
 	serve "$1" 1 || { kill $first; return 1; }
-	contract user-kernel user:/tmp/socket0 --other user:/tmp/socket1
+	contract user-kernel user:/tmp/socket0 --other user:/tmp/socket1 --control "/sys/devices/platform/vfio-reference-$1.0/reference"
 	mv /tmp/contract-user-kernel.log "/tmp/contract-$1.log"
 	kill $first $serve
 	check "$1: the server ends well" wait $first
