@@ -22,15 +22,21 @@ tool()
 	! caught
 }
 
+unload()
+{
+	echo 1 >/sys/module/vfio_reference/parameters/teardown
+	check 'unload' rmmod vfio-reference
+}
+
 job()
 {
-	check 'load' module vfio-reference emulated=2 physical=2 shared_sets=1 || return
-	# The quick ones first.
+	check 'load' module vfio-reference emulated=2 physical=2 || return
+	# The quick ones first. What they take away stays away: the suite has devices of its own.
 	tool reference-faults physical 1 && tool reference-faults emulated 1 && tool reference-iommu physical 0 || return
+	unload && check 'load again' module vfio-reference emulated=2 physical=2 shared_sets=1 || return
 	for kind in emulated physical; do
 		contract kernel-$kind /sys/devices/platform/vfio-reference-$kind.0 --other /sys/devices/platform/vfio-reference-$kind.1
 		! caught || return
 	done
-	echo 1 >/sys/module/vfio_reference/parameters/teardown
-	check 'unload' rmmod vfio-reference
+	unload
 }
