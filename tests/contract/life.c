@@ -325,17 +325,41 @@ static bool closed_in_the_kernel(void *ctx)
 	return control_get(ctx, "open_count") == 0;
 }
 
+/* Of the other device (--other), which this process has not. */
+static long other_control_get(struct run *run, const char *name)
+{
+	char directory[128];
+	long value;
+
+	snprintf(directory, sizeof(directory), "%s/reference", run->other);
+	run->control = directory;
+	value = control_get(run, name);
+	run->control = NULL;
+	return value;
+}
+
+static bool both_closed_in_the_kernel(void *ctx)
+{
+	return closed_in_the_kernel(ctx) && other_control_get(ctx, "open_count") == 0;
+}
+
+/* Both devices of a VM: nobody but the kernel is left to put what they hold. */
 static void kill_puts_the_kvm(struct run *run)
 {
 	int ready[2], status;
+	struct vfio_device *second;
 	struct run other;
 	char byte = 0;
 	pid_t pid;
 
+	if (!expect(run, run->other, "--other names no second device"))
+		return;
 	expect_rc(run, pipe(ready), 0, "a pipe");
 	pid = fork();
 	if (!pid) {
 		byte = (char)-other_open(run, &other);
+		second = byte ? NULL : other_make(&other);
+		byte = byte ? byte : second ? (char)-device_open(&other, second) : EIO;
 		if (write(ready[1], &byte, 1) == 1)
 			pause();
 		_exit(1);
@@ -343,11 +367,14 @@ static void kill_puts_the_kvm(struct run *run)
 	step(run, "waiting for the other process to open the device");
 	expect(run, read(ready[0], &byte, 1) == 1 && !byte, "the other process: errno %d", byte);
 	expect_rc(run, control_get(run, "holds_kvm"), 1, "a KVM held by the other process");
+	expect_rc(run, other_control_get(run, "holds_kvm"), 1, "a KVM held by its other device");
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	step(run, "waiting for the kernel to close what a dead process had");
-	wait_until(closed_in_the_kernel, run);
+	wait_until(both_closed_in_the_kernel, run);
 	expect_rc(run, control_get(run, "holds_kvm"), 0, "a KVM held after the kill");
+	expect_rc(run, other_control_get(run, "holds_kvm"), 0,
+		  "a KVM held by the other device after the kill");
 	close(ready[0]);
 	close(ready[1]);
 }
