@@ -23,13 +23,19 @@ static bool needs_all(const struct ram_request *request)
 	return request->prefault || request->pinned;
 }
 
+/* Pages of a pool are counted by the pool; others come one by one where nothing needs all of them. */
+static bool host_must_have_all(const struct ram_request *request)
+{
+	return needs_all(request) && request->huge_page == 0;
+}
+
 int ram_judge(const struct ram_request *request, const struct host_memory *host, char *text,
 	      unsigned size)
 {
 	uint64_t need = host_memory_need(request->size);
 	uint64_t have = host->available;
 
-	if (!needs_all(request) || request->huge_page != 0)
+	if (!host_must_have_all(request))
 		return 0;
 	/* Others can be swapped out to make room. */
 	have = have > UINT64_MAX - host->swap_free ? UINT64_MAX : have + host->swap_free;
@@ -52,6 +58,9 @@ int ram_wait(const struct ram_request *request, const struct ram_host *host, cha
 	struct host_memory now;
 	uint64_t best = 0;
 
+	/* The host's answer is in a dozen files, some of which the kernel adds up over all CPUs. */
+	if (!host_must_have_all(request))
+		return 0;
 	for (unsigned pauses = 0, idle = 0;; pauses++, idle++) {
 		host->read(host->ctx, &now);
 		if (ram_judge(request, &now, text, size) == 0)

@@ -46,8 +46,9 @@ struct ram_host {
 /*
  * ram_judge() until it is content, as long as memory comes back: that of a VM whose process was just
  * killed does so after its devices' pins have gone, and whoever launches its successor at once does
- * not know. What the host cannot have whoever gives back is refused at once. 0, -ENOMEM with the
- * message in @text, or -ECANCELED when the request is cancelled.
+ * not know. What the host cannot have whoever gives back is refused at once. A request that is never
+ * refused does not look. 0, -ENOMEM with the message in @text, or -ECANCELED when the request is
+ * cancelled.
  */
 int ram_wait(const struct ram_request *request, const struct ram_host *host, char *text,
 	     unsigned size);

@@ -244,6 +244,26 @@ Test(ram, that_is_there_is_not_waited_for)
 	cr_assert_eq(s.pauses, 0);
 }
 
+static void never_read(void *ctx, struct host_memory *out)
+{
+	(void)out;
+	(*(unsigned *)ctx)++;
+}
+
+/* Each launch would pay for it. */
+Test(ram, that_nothing_needs_at_once_is_not_asked_of_the_host)
+{
+	const struct ram_request lazy = {.size = 1024 * MIB},
+				 huge = {.size = 1024 * MIB, .huge_page = 2 * MIB, .pinned = true};
+	unsigned looks = 0;
+	const struct ram_host host = {.read = never_read, .ctx = &looks};
+	char text[512];
+
+	cr_assert_eq(ram_wait(&lazy, &host, text, sizeof(text)), 0);
+	cr_assert_eq(ram_wait(&huge, &host, text, sizeof(text)), 0);
+	cr_assert_eq(looks, 0);
+}
+
 Test(ram, of_a_vm_that_was_killed_is_waited_for)
 {
 	struct scripted s = {
