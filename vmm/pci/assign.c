@@ -29,12 +29,11 @@ struct origin {
 };
 
 struct assignment {
+	size_t port_count, request_count;
 	struct pci_root_port *ports[PCI_ROOT_DEVICES];
 	struct pci_bridge_windows bridges[PCI_ROOT_DEVICES];
-	size_t port_count;
 	struct pci_bar_request requests[MOST_REQUESTS];
 	struct origin origins[MOST_REQUESTS];
-	size_t request_count;
 };
 
 static void add_function(struct assignment *a, struct pci_function *fn, unsigned bridge)
@@ -72,9 +71,11 @@ static void collect(struct assignment *a, const struct pci_host_bridge *bridge)
 	for (size_t i = 0; i < a->port_count; i++) {
 		struct pci_bridge_windows *w = &a->bridges[i];
 
-		w->spare_io = bridge->config.windows.io.size ? SPARE_IO : 0;
-		w->spare_mem = SPARE_MEM;
-		w->spare_prefetch = bridge->config.windows.mem64.size / 2 / a->port_count;
+		*w = (struct pci_bridge_windows){
+			.spare_io = bridge->config.windows.io.size ? SPARE_IO : 0,
+			.spare_mem = SPARE_MEM,
+			.spare_prefetch = bridge->config.windows.mem64.size / 2 / a->port_count,
+		};
 		/* A window is aligned as the largest BAR it may hold. */
 		while (w->spare_prefetch & (w->spare_prefetch - 1))
 			w->spare_prefetch &= w->spare_prefetch - 1;
@@ -132,12 +133,14 @@ static void apply(const struct assignment *a)
 int pci_host_bridge_assign(struct pci_host_bridge *bridge)
 {
 	const struct pci_windows *windows = &bridge->config.windows;
-	struct assignment *a = calloc(1, sizeof(*a));
+	/* Not cleared: it has room for all functions that there can be, 80 KiB, and few machines touch much of it. */
+	struct assignment *a = malloc(sizeof(*a));
 	size_t failed;
 	int err;
 
 	if (!a)
 		return -ENOMEM;
+	a->port_count = a->request_count = 0;
 	pci_lock(bridge);
 	collect(a, bridge);
 	if (a->port_count >= bridge->config.bus_count) {
