@@ -22,7 +22,7 @@ CPPFLAGS = -I. -D_GNU_SOURCE $(if $(HEADERS),-isystem $(HEADERS))
 # Tables for unwinding would be an eighth of the program, and nothing here unwinds.
 CFLAGS  = -std=c17 $(OPT) $(SAN) $(WARN) -fno-strict-aliasing -ffunction-sections -fdata-sections \
 	  -fno-asynchronous-unwind-tables -fno-unwind-tables
-LDFLAGS = $(SAN) -Wl,--gc-sections -Wl,-z,relro,-z,now
+LDFLAGS = $(SAN) -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs
 LIBS    = -laio -ljansson -lpthread
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
