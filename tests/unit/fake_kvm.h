@@ -13,6 +13,8 @@
 #define FAKE_SLOTS  64
 #define FAKE_IRQFDS 128
 
+#define FAKE_IOEVENTFDS 1000 /* NR_IOBUS_DEVS */
+
 static struct {
 	struct fake_slot {
 		bool used;
@@ -24,7 +26,15 @@ static struct {
 		int fd, resample; /* fd -1: free */
 		uint32_t gsi;
 	} irqfds[FAKE_IRQFDS];
-	int slot_error, irqfd_error;
+	struct fake_ioeventfd {
+		bool used, pio, match;
+		int fd;
+		unsigned size;
+		uint64_t address, datamatch;
+	} ioeventfds[FAKE_IOEVENTFDS];
+	int slot_error, irqfd_error, ioeventfd_error;
+	unsigned ioeventfd_calls,
+		ioeventfd_error_from; /* which call is the first to fail, from 1 */
 	unsigned references, breaches;
 } fake_kvm_state;
 
@@ -161,6 +171,84 @@ int kvm_irqfd_remove(struct kvm *kvm, int fd, uint32_t gsi)
 			return 0;
 		}
 	fake_kvm_state.breaches++;
+	return 0;
+}
+
+static inline struct fake_ioeventfd *fake_ioeventfd_find(int fd, bool pio, uint64_t address,
+							 unsigned size, const uint64_t *match)
+{
+	for (unsigned i = 0; i < FAKE_IOEVENTFDS; i++) {
+		struct fake_ioeventfd *io = &fake_kvm_state.ioeventfds[i];
+
+		if (io->used && (fd < 0 || io->fd == fd) && io->pio == pio &&
+		    io->address == address && io->match == !!match &&
+		    (!match || io->datamatch == *match) && io->size == size)
+			return io;
+	}
+	return NULL;
+}
+
+static inline unsigned fake_ioeventfd_count(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FAKE_IOEVENTFDS; i++)
+		n += fake_kvm_state.ioeventfds[i].used;
+	return n;
+}
+
+int kvm_ioeventfd_add(struct kvm *kvm, int fd, bool pio, uint64_t address, unsigned size,
+		      const uint64_t *match)
+{
+	FAKE_LOCKED;
+	(void)kvm;
+	if (fake_kvm_state.ioeventfd_error &&
+	    ++fake_kvm_state.ioeventfd_calls >= fake_kvm_state.ioeventfd_error_from)
+		return fake_kvm_state.ioeventfd_error;
+	note("bell+ %#llx %u %s%s", (unsigned long long)address, size, pio ? "pio" : "mmio",
+	     match ? " match" : "");
+	/* ioeventfd_check_collision() */
+	for (unsigned i = 0; i < FAKE_IOEVENTFDS; i++) {
+		const struct fake_ioeventfd *io = &fake_kvm_state.ioeventfds[i];
+
+		if (io->used && io->pio == pio && io->address == address &&
+		    (!io->size || !size || io->size == size) &&
+		    (!io->match || !match || io->datamatch == *match)) {
+			fake_kvm_state.breaches++;
+			return -EEXIST;
+		}
+	}
+	for (unsigned i = 0; i < FAKE_IOEVENTFDS; i++) {
+		if (fake_kvm_state.ioeventfds[i].used)
+			continue;
+		fake_kvm_state.ioeventfds[i] = (struct fake_ioeventfd){
+			.used = true,
+			.pio = pio,
+			.match = !!match,
+			.fd = fd,
+			.size = size,
+			.address = address,
+			.datamatch = match ? *match : 0,
+		};
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+int kvm_ioeventfd_remove(struct kvm *kvm, int fd, bool pio, uint64_t address, unsigned size,
+			 const uint64_t *match)
+{
+	FAKE_LOCKED;
+	struct fake_ioeventfd *io = fake_ioeventfd_find(fd, pio, address, size, match);
+
+	(void)kvm;
+	note("bell- %#llx %u %s%s", (unsigned long long)address, size, pio ? "pio" : "mmio",
+	     match ? " match" : "");
+	if (!io) {
+		fake_kvm_state.breaches++;
+		return -ENOENT;
+	}
+	io->used = false;
 	return 0;
 }
 

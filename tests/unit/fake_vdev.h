@@ -138,6 +138,9 @@ struct fake_vdev {
 	uint32_t hot_flags, hot_count, hot_ids[4];
 	bool has_hot_reset;
 
+	struct vfio_region_ioeventfd doorbells[8]; /* of BAR 0 */
+	uint32_t doorbell_count;
+
 	bool dma_bufs; /* exports BARs */
 	unsigned exported;
 
@@ -575,6 +578,18 @@ static void fake_close(struct vfio_device *vdev)
 		breach(f, "close with interrupts on");
 }
 
+static int fake_ioeventfds(struct vfio_device *vdev, uint32_t index,
+			   struct vfio_region_ioeventfd *list, uint32_t *count)
+{
+	const struct fake_vdev *f = fake_of(vdev);
+	const uint32_t room = *count;
+
+	*count = index == 0 ? f->doorbell_count : 0;
+	for (uint32_t i = 0; i < *count && i < room; i++)
+		list[i] = f->doorbells[i];
+	return 0;
+}
+
 static void fake_release(struct vfio_device *vdev)
 {
 	fake_of(vdev)->released = true;
@@ -592,6 +607,7 @@ static const struct vfio_device_ops fake_ops = {
 	.write = fake_write,
 	.ioctl = fake_ioctl,
 	.get_region_info_caps = fake_region_info,
+	.get_region_ioeventfds = fake_ioeventfds,
 	.mmap = fake_mmap,
 	.device_feature = fake_feature,
 };

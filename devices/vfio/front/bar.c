@@ -112,6 +112,7 @@ void front_bars_init(struct vfio_function *vf, const struct bar_region regions[P
 		b->address = PCI_BAR_NONE;
 		b->region_offset = regions[n].offset;
 		b->region_size = regions[n].size;
+		b->writable = regions[n].writable;
 		for (unsigned i = 0; i < BAR_AREA_MAX; i++)
 			b->peers[i].fd = -1;
 		ret = 0;
@@ -463,6 +464,8 @@ int front_bar_map(struct pci_function *fn, unsigned bar, uint64_t address)
 	}
 	if (ret)
 		b->address = PCI_BAR_NONE;
+	else
+		front_doorbells_add(vf, bar);
 	recheck_pages(vf);
 	pthread_mutex_unlock(&vf->bar_lock);
 	return ret;
@@ -479,6 +482,7 @@ void front_bar_unmap(struct pci_function *fn, unsigned bar, uint64_t address)
 	}
 	pthread_mutex_lock(&vf->bar_lock);
 	if (b->address != PCI_BAR_NONE) {
+		front_doorbells_remove(vf, bar);
 		slots_remove(vf, bar);
 		holes_remove(vf, bar, b->layout.hole_count);
 		b->address = PCI_BAR_NONE;
@@ -508,6 +512,7 @@ void front_bars_revoke(void *ctx)
 			continue;
 		if (vf->bars[n].direct)
 			vf->revoked_ns = now_ns();
+		front_doorbells_remove(vf, n);
 		slots_remove(vf, n);
 		atomic_store(&vf->revoked, true);
 	}
@@ -518,8 +523,11 @@ void front_bars_restore(struct vfio_function *vf)
 {
 	pthread_mutex_lock(&vf->bar_lock);
 	atomic_store(&vf->revoked, false);
-	for (unsigned n = 0; n < PCI_BAR_COUNT; n++)
-		if (vf->bars[n].address != PCI_BAR_NONE)
-			slots_add(vf, n);
+	for (unsigned n = 0; n < PCI_BAR_COUNT; n++) {
+		if (vf->bars[n].address == PCI_BAR_NONE)
+			continue;
+		slots_add(vf, n);
+		front_doorbells_add(vf, n);
+	}
 	pthread_mutex_unlock(&vf->bar_lock);
 }

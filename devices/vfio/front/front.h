@@ -20,6 +20,7 @@
 #include "devices/vfio/device.h"
 #include "devices/vfio/front/bar_layout.h"
 #include "devices/vfio/front/config_plan.h"
+#include "devices/vfio/front/doorbell_plan.h"
 #include "devices/vfio/front/function.h"
 #include "devices/vfio/front/vector_plan.h"
 #include "vmm/pci/function.h"
@@ -46,6 +47,7 @@ struct front_peer {
 struct front_bar {
 	struct bar_layout layout;
 	uint64_t region_offset, region_size;
+	bool writable;
 
 	void *reserved; /* host addresses set aside, NULL: nothing mapped */
 	size_t reserved_size;
@@ -57,6 +59,8 @@ struct front_bar {
 	bool trapped[BAR_AREA_MAX]; /* no slot was to be had for this area: it is on the bus */
 	struct front_hole holes[BAR_HOLE_MAX], area_holes[BAR_AREA_MAX];
 	struct front_peer peers[BAR_AREA_MAX];
+	struct doorbell *doorbells; /* in KVM now; descriptors of our own */
+	unsigned doorbell_count, doorbells_offered;
 };
 
 struct front_intx {
@@ -106,12 +110,12 @@ struct vfio_function {
 	atomic_bool gone;
 	atomic_bool config_warned;
 
-	pthread_mutex_t bar_lock; /* slots, peers, address, direct */
+	pthread_mutex_t bar_lock; /* slots, peers, doorbells, address, direct */
 	struct front_bar bars[PCI_BAR_COUNT];
 	/* No slots although the guest's decode is on: until the device takes the next command write. */
 	atomic_bool revoked;
 	uint64_t revoked_ns; /* when slots went that way, CLOCK_MONOTONIC; under bar_lock */
-	bool slots_warned;
+	bool slots_warned, doorbells_warned;
 	struct front_rom rom;
 
 	pthread_mutex_t irq_lock;
@@ -166,10 +170,16 @@ void front_bars_free(struct vfio_function *vf);
 int front_bar_map(struct pci_function *fn, unsigned bar, uint64_t address);
 void front_bar_unmap(struct pci_function *fn, unsigned bar, uint64_t address);
 
-/* Every slot and peer mapping goes, at once (`revoke` of the contract). Any thread. */
+/* Every slot, peer mapping and doorbell goes, at once (`revoke` of the contract). Any thread. */
 void front_bars_revoke(void *ctx);
 /* After a revoke, with decode on in the device: what the guest has mapped comes back. */
 void front_bars_restore(struct vfio_function *vf);
+
+/* ---- doorbell.c ---------------------------------------------------------------------------------- */
+
+/* Under bar_lock, while the BAR has an address. What cannot be had is written as any register. */
+void front_doorbells_add(struct vfio_function *vf, unsigned bar);
+void front_doorbells_remove(struct vfio_function *vf, unsigned bar);
 
 /* ---- p2p.c --------------------------------------------------------------------------------------- */
 
