@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -490,6 +491,91 @@ Test(vfio_soft, a_doorbell_by_eventfd)
 	cr_assert(vfio_device_ioctl(vm->vdev, VFIO_DEVICE_IOEVENTFD, &io) == -ENODEV);
 	close(bell);
 	close(done);
+	vm_free(vm);
+}
+
+/* The one doorbell that the device has itself: where, and its eventfd. */
+static int own_doorbell(struct vm *vm)
+{
+	struct vfio_region_ioeventfd list[2];
+	uint32_t count = 2;
+
+	cr_assert(vfio_device_region_ioeventfds(vm->vdev, 0, list, &count) == 0);
+	cr_assert(count == 1);
+	cr_assert(list[0].offset == REFERENCE_RING && list[0].size == 4 && !list[0].match);
+	return list[0].fd;
+}
+
+static uint64_t rung(struct vm *vm)
+{
+	return get32(vm->vdev, REFERENCE_COMPLETED) + get32(vm->vdev, REFERENCE_REJECTED);
+}
+
+Test(vfio_soft, each_ring_counts_and_comes_before_what_follows)
+{
+	struct vm *vm = vm_new("");
+	const int bell = own_doorbell(vm);
+	uint32_t count = 0;
+
+	cr_assert(vfio_device_region_ioeventfds(vm->vdev, 2, NULL, &count) == 0 && count == 0);
+	cr_assert(vfio_device_region_ioeventfds(vm->vdev, 99, NULL, &count) == -EINVAL);
+	cr_assert(vfio_device_region_ioeventfds(vm->vdev, 0, NULL, &count) == 0 && count == 1);
+	set32(vm->vdev, REFERENCE_COMMAND, REFERENCE_OPCODE_NOP);
+	for (unsigned i = 1; i <= 1000; i++) {
+		eventfd_write(bell, 1);
+		/* On a bus, a read does not overtake a write. */
+		cr_assert(get32(vm->vdev, REFERENCE_STATUS) & REFERENCE_STATUS_BUSY ||
+			  rung(vm) == i);
+	}
+	while (get32(vm->vdev, REFERENCE_STATUS) & REFERENCE_STATUS_BUSY)
+		sched_yield();
+	cr_assert(rung(vm) == 1000);
+	/* Many at once; and one by the register is the same. */
+	eventfd_write(bell, 5000);
+	set32(vm->vdev, REFERENCE_RING, 77);
+	while (get32(vm->vdev, REFERENCE_STATUS) & REFERENCE_STATUS_BUSY)
+		sched_yield();
+	cr_assert(rung(vm) == 6001);
+	cr_assert(get32(vm->vdev, REFERENCE_TAG) == 0);
+	/* More than anybody can mean: done with in no time. */
+	eventfd_write(bell, UINT64_MAX - 1);
+	while (get32(vm->vdev, REFERENCE_STATUS) & REFERENCE_STATUS_BUSY)
+		sched_yield();
+	cr_assert(rung(vm) == 6001 + 65536);
+	vm_free(vm);
+}
+
+Test(vfio_soft, a_ring_is_heard_although_nobody_asks)
+{
+	struct vm *vm = vm_new("");
+	const int32_t done = eventfd(0, EFD_NONBLOCK);
+	const int bell = own_doorbell(vm);
+
+	cr_assert(set_irqs(vm->vdev, VFIO_PCI_MSIX_IRQ_INDEX, ON, 0, 1, &done, 4) == 0);
+	set32(vm->vdev, REFERENCE_COMMAND, REFERENCE_OPCODE_NOP | REFERENCE_COMMAND_INTERRUPT);
+	for (unsigned i = 0; i < 100; i++) {
+		eventfd_write(bell, 1);
+		wait_fd(done);
+	}
+	close(done);
+	vm_free(vm);
+}
+
+Test(vfio_soft, after_a_reset_who_had_the_eventfd_rings_nothing)
+{
+	struct vm *vm = vm_new("");
+	const int old = dup(own_doorbell(vm));
+
+	eventfd_write(old, 5);
+	cr_assert(vfio_device_ioctl(vm->vdev, VFIO_DEVICE_RESET, NULL) == 0);
+	eventfd_write(old, 5);
+	command_bits(vm->vdev, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	cr_assert(rung(vm) == 0);
+	eventfd_write(own_doorbell(vm), 1);
+	while (get32(vm->vdev, REFERENCE_STATUS) & REFERENCE_STATUS_BUSY)
+		sched_yield();
+	cr_assert(rung(vm) == 1);
+	close(old);
 	vm_free(vm);
 }
 

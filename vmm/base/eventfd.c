@@ -98,12 +98,12 @@ bool eventfd_signal(struct eventfd_signaller *signaller, int fd)
 	return !(ready.revents & POLLOUT) || eventfd_write(fd, 1) == 0;
 }
 
-bool eventfd_take(int fd)
+uint64_t eventfd_take(int fd)
 {
 	eventfd_t count;
 	struct iovec iov = {&count, sizeof(count)};
 
 	if (preadv2(fd, &iov, 1, -1, RWF_NOWAIT) == sizeof(count))
-		return true;
-	return errno == EOPNOTSUPP && eventfd_read(fd, &count) == 0;
+		return count;
+	return errno == EOPNOTSUPP && eventfd_read(fd, &count) == 0 ? count : 0;
 }

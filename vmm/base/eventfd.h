@@ -10,6 +10,7 @@
 #define SLUICE_BASE_EVENTFD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct eventfd_signaller;
 
@@ -29,7 +30,10 @@ void eventfd_signaller_destroy(struct eventfd_signaller *signaller);
  */
 bool eventfd_signal(struct eventfd_signaller *signaller, int fd);
 
-/* Set the counter of @fd to 0. True: it was not. Never waits (on Linux before 5.8: as its flags say). */
-bool eventfd_take(int fd);
+/*
+ * Set the counter of @fd to 0 (EFD_SEMAPHORE: one less). What was taken; 0 also for what is no eventfd.
+ * Never waits (on Linux before 5.8: as its flags say).
+ */
+uint64_t eventfd_take(int fd);
 
 #endif

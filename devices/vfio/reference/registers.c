@@ -182,6 +182,8 @@ static uint32_t write_register(struct reference_device *device, uint32_t offset,
 		break;
 	case REFERENCE_DOORBELL:
 		return reference_doorbell(device, value);
+	case REFERENCE_RING:
+		return reference_doorbell(device, 0);
 	default:
 		break;
 	}

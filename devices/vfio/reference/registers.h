@@ -88,7 +88,13 @@
 #define REFERENCE_TAG      0x134 /* RO: what was written to the doorbell of the last request ended */
 #define REFERENCE_DOORBELL 0x140 /* write: start the request; the value becomes its tag */
 
-#define REFERENCE_REGISTERS_END 0x144 /* from here to the scratch memory: reads 0, writes dropped */
+/*
+ * The same with a tag of 0, whatever is written: a write that says nothing but that it was, so that an
+ * eventfd can stand for it.
+ */
+#define REFERENCE_RING 0x144
+
+#define REFERENCE_REGISTERS_END 0x148 /* from here to the scratch memory: reads 0, writes dropped */
 
 /* ---- values and bits ---- */
 

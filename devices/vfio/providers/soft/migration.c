@@ -109,6 +109,7 @@ static int set_state(struct vfio_device *vdev, enum vfio_device_mig_state state,
 
 	*data_fd = -1;
 	soft_lock(sd);
+	soft_ring_take(sd);
 	soft_quiesce(sd);
 	while (rc == 0 && reference_state(&sd->model) != state) {
 		uint32_t next;

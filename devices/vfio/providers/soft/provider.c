@@ -44,6 +44,7 @@ static int soft_open(struct vfio_device *vdev)
 	int rc;
 
 	soft_lock(sd);
+	sd->ring.count = sd->reads = sd->writes = 0;
 	reference_set_mapped(&sd->model, false);
 	rc = reference_reset(&sd->model);
 	soft_unlock(sd);
@@ -63,6 +64,7 @@ static void soft_close(struct vfio_device *vdev)
 	struct soft_device *sd = soft_device(vdev);
 
 	soft_ioeventfds_close(sd);
+	soft_ring_close(sd);
 	soft_events_close(sd);
 	soft_worker_stop(sd);
 	soft_irqs_close(sd);
@@ -94,6 +96,7 @@ static int reset(struct soft_device *sd)
 {
 	int rc;
 
+	soft_ring_close(sd);
 	soft_lock(sd);
 	soft_quiesce(sd);
 	rc = reference_reset(&sd->model);
@@ -219,9 +222,11 @@ static void soft_debug(struct vfio_device *vdev, struct json_t *root)
 	json_t *soft;
 
 	soft_lock(sd);
-	soft = json_pack("{s:s, s:I, s:I, s:I, s:I, s:i, s:b, s:b, s:s}", "model", "reference",
-			 "requests", (json_int_t)status->completed, "failed",
-			 (json_int_t)status->failed, "bytes", (json_int_t)status->bytes,
+	soft = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:b, s:s}",
+			 "model", "reference", "reads", (json_int_t)sd->reads, "writes",
+			 (json_int_t)sd->writes, "rings", (json_int_t)sd->ring.count, "rejected",
+			 (json_int_t)status->rejected, "requests", (json_int_t)status->completed,
+			 "failed", (json_int_t)status->failed, "bytes", (json_int_t)status->bytes,
 			 "interrupts", (json_int_t)status->interrupts, "last_error",
 			 (int)status->error, "busy", sd->model.request.busy, "gone", sd->gone,
 			 "state", vfio_mig_state_name(reference_state(&sd->model)));
@@ -264,6 +269,7 @@ static const struct vfio_device_ops soft_ops = {
 	.write = soft_write,
 	.ioctl = soft_command,
 	.get_region_info_caps = soft_region_info,
+	.get_region_ioeventfds = soft_region_ioeventfds,
 	.mmap = soft_mmap,
 	.region_fd = soft_region_fd,
 	.request = soft_request,
@@ -327,7 +333,7 @@ static struct soft_device *allocate(void)
 	pthread_cond_init(&sd->idle, NULL);
 	pthread_cond_init(&sd->turn, NULL);
 	sd->bar0.fd = sd->bar2.fd = -1;
-	sd->event_fd = sd->session_fd = sd->session_id = -1;
+	sd->event_fd = sd->session_fd = sd->session_id = sd->ring.fd = -1;
 	return sd;
 }
 

@@ -74,6 +74,8 @@ ssize_t soft_read(struct vfio_device *vdev, void *buffer, size_t count, uint64_t
 		return -EINVAL;
 	soft_lock(sd);
 	wake(sd);
+	soft_ring_take(sd);
+	sd->reads++;
 	done = reference_read(&sd->model, (uint32_t)index, buffer, count,
 			      offset & (SOFT_OFFSET(1) - 1));
 	soft_unlock(sd);
@@ -91,6 +93,8 @@ ssize_t soft_write(struct vfio_device *vdev, const void *buffer, size_t count, u
 		return -EINVAL;
 	soft_lock(sd);
 	wake(sd);
+	soft_ring_take(sd);
+	sd->writes++;
 	done = reference_write(&sd->model, (uint32_t)index, buffer, count, at, &effects);
 	if (done == -EAGAIN) {
 		soft_quiesce(sd);

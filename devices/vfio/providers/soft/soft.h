@@ -51,6 +51,13 @@ struct soft_ioeventfd {
 	uint32_t size;
 };
 
+/* The eventfd that stands for REFERENCE_RING. */
+struct soft_ring {
+	int fd;                     /* -1: nobody has asked for it since the last reset */
+	struct loop_source *source; /* under irq_lock */
+	uint64_t count;             /* how many times it was rung, since the open */
+};
+
 struct soft_intx {
 	int trigger; /* -1: not connected */
 	int unmask;  /* eventfd that unmasks, ours; -1: none */
@@ -72,6 +79,9 @@ struct soft_device {
 	struct soft_memory bar0, bar2;
 	bool open, kicked, stop;
 	pthread_t worker;
+
+	struct soft_ring ring;
+	uint64_t reads, writes; /* of regions, since the open */
 
 	struct soft_space *spaces;
 
@@ -149,6 +159,12 @@ int soft_eventfd_get(int fd);
 /* ioeventfd.c */
 int soft_ioeventfd(struct soft_device *sd, const struct vfio_device_ioeventfd *call);
 void soft_ioeventfds_close(struct soft_device *sd);
+
+/* ring.c */
+int soft_region_ioeventfds(struct vfio_device *vdev, uint32_t index,
+			   struct vfio_region_ioeventfd *list, uint32_t *count);
+void soft_ring_take(struct soft_device *sd);  /* under the lock: what was rung is done */
+void soft_ring_close(struct soft_device *sd); /* what was rung is dropped */
 
 /* events.c */
 int soft_events_open(struct soft_device *sd);
