@@ -490,6 +490,37 @@ Test(user, doorbells_are_told)
 	server_stop(s);
 }
 
+/* Whoever rings rings the present eventfd of the server. */
+static void first_bell_reaches(struct client *c, struct user_server *s)
+{
+	struct vfio_region_ioeventfd list[4];
+	uint32_t count = 4;
+	eventfd_t value;
+
+	cr_assert_eq(vfio_device_region_ioeventfds(c->vdev, 0, list, &count), 0);
+	cr_assert_eq(count, 2);
+	eventfd_write(list[0].fd, 2);
+	cr_assert_eq(eventfd_read(s->doorbell, &value), 0);
+	cr_assert_eq(value, 2);
+}
+
+Test(user, doorbells_are_asked_for_anew_after_a_reset)
+{
+	struct user_server *s = server_start();
+	struct client *c = client_new(s, NULL);
+	int old;
+
+	cr_assert_eq(client_open(c), 0);
+	first_bell_reaches(c, s);
+	old = s->doorbell;
+	s->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	close(old);
+	cr_assert_eq(vfio_device_ioctl(c->vdev, VFIO_DEVICE_RESET, NULL), 0);
+	first_bell_reaches(c, s);
+	client_free(c);
+	server_stop(s);
+}
+
 Test(user, the_state_of_a_device_is_read_and_written)
 {
 	struct user_server *s = server_start();
@@ -1326,6 +1357,45 @@ Test(user_reconnect, another_server_takes_over_at_a_reset)
 	memset(c->ram, 0x33, 64);
 	cr_assert_eq(vfio_device_write(c->vdev, &iova, 8, offset_of(c, 0) + DMA_COPY), 8);
 	cr_assert_eq(c->ram[0x1000], 0x33);
+	first_bell_reaches(c, s);
+	client_free(c);
+	server_stop(s);
+}
+
+/* The first server has no eventfds and dies of a reset; the second has some. */
+static bool bells_later(struct user_server *s, struct user_message *m)
+{
+	if (s->connections != 1)
+		return false;
+	if (m->header.command == VFIO_USER_DEVICE_GET_REGION_IO_FDS) {
+		server_error(s, m, EINVAL);
+		return true;
+	}
+	if (m->header.command == VFIO_USER_DEVICE_RESET) {
+		server_hang_up(s);
+		return true;
+	}
+	return false;
+}
+
+Test(user_reconnect, posted_writes_are_not_overtaken_by_the_eventfds_of_another_server)
+{
+	static const char *const keys[] = {"posted-writes", "on", "reconnect", "on", NULL};
+	struct user_server *s = server_start();
+	struct client *c = client_new(s, keys);
+	uint32_t count = 0, value = 5;
+
+	s->hook = bells_later;
+	cr_assert_eq(client_open(c), 0);
+	cr_assert_eq(vfio_device_write(c->vdev, &value, 4, offset_of(c, 0) + 8), 4);
+	cr_assert_eq(vfio_device_read(c->vdev, &value, 4, offset_of(c, 0) + 8), 4);
+	cr_assert_eq(s->posted, 1);
+	while (vfio_device_ioctl(c->vdev, VFIO_DEVICE_RESET, NULL))
+		cr_assert_leq(s->connections, 2);
+	cr_assert_eq(s->connections, 2);
+	cr_assert_eq(vfio_device_write(c->vdev, &value, 4, offset_of(c, 0) + 8), 4);
+	cr_assert_eq(vfio_device_region_ioeventfds(c->vdev, 0, NULL, &count), 0);
+	cr_assert_eq(count, 0);
 	client_free(c);
 	server_stop(s);
 }

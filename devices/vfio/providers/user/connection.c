@@ -210,6 +210,7 @@ int user_call(struct user_device *ud, struct vfio_user_message *command, const i
 	*packet = NULL;
 	if (!connection)
 		return no_server(ud);
+	ud->commands++;
 	rc = call(ud, connection, command, fds, fd_count, reply, packet);
 	put(ud, connection, true);
 	return rc;
@@ -235,6 +236,7 @@ int user_post(struct user_device *ud, struct vfio_user_message *command)
 
 	if (!connection)
 		return no_server(ud);
+	ud->commands++;
 	command->no_reply = true;
 	rc = vfio_user_channel_send(connection->channel, command, NULL, 0);
 	if (rc && vfio_user_channel_error(connection->channel))

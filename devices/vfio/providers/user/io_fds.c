@@ -93,6 +93,47 @@ int user_io_fds_get(struct user_device *ud, uint32_t index, struct user_region *
 	return rc;
 }
 
+void user_io_fds_take(struct user_device *ud, uint32_t index, struct user_region *region)
+{
+	struct user_region *mine = &ud->regions[index];
+	struct vfio_region_ioeventfd *list;
+	uint32_t count;
+
+	pthread_mutex_lock(&ud->lock);
+	list = mine->ioeventfds;
+	count = mine->ioeventfd_count;
+	mine->ioeventfds = region->ioeventfds;
+	mine->ioeventfd_count = region->ioeventfd_count;
+	pthread_mutex_unlock(&ud->lock);
+	region->ioeventfds = list;
+	region->ioeventfd_count = count;
+}
+
+void user_io_fds_renew(struct user_device *ud)
+{
+	for (uint32_t i = 0; i < ud->info.num_regions; i++) {
+		struct user_region region = {.info = ud->regions[i].info, .fd = -1};
+
+		if (!ud->regions[i].ioeventfd_count)
+			continue;
+		/* Half of an answer is none. */
+		if (user_io_fds_get(ud, i, &region)) {
+			user_io_fds_free(&region);
+			region.ioeventfds = NULL;
+			region.ioeventfd_count = 0;
+		}
+		user_io_fds_take(ud, i, &region);
+		user_io_fds_free(&region);
+	}
+}
+
+void user_io_fds_free(struct user_region *region)
+{
+	for (uint32_t i = 0; i < region->ioeventfd_count; i++)
+		close(region->ioeventfds[i].fd);
+	free(region->ioeventfds);
+}
+
 int user_region_ioeventfds(struct vfio_device *vdev, uint32_t index,
 			   struct vfio_region_ioeventfd *list, uint32_t *count)
 {
@@ -103,7 +144,8 @@ int user_region_ioeventfds(struct vfio_device *vdev, uint32_t index,
 	*count = 0;
 	if (index >= ud->info.num_regions)
 		return -EINVAL;
-	if (!user_connected(ud))
+	/* Posted writes would come after what is signalled behind them: another server may have eventfds. */
+	if (!user_connected(ud) || ud->posted)
 		return 0;
 	pthread_mutex_lock(&ud->lock);
 	region = &ud->regions[index];

@@ -44,22 +44,6 @@ static int check_same(struct user_device *ud, const struct user_region *regions,
 	return -ENODEV;
 }
 
-/* The new server's ioeventfds take the place of the old one's. */
-static void take_ioeventfds(struct user_device *ud, struct user_region *regions)
-{
-	pthread_mutex_lock(&ud->lock);
-	for (uint32_t i = 0; i < ud->info.num_regions; i++) {
-		struct vfio_region_ioeventfd *list = ud->regions[i].ioeventfds;
-		const uint32_t count = ud->regions[i].ioeventfd_count;
-
-		ud->regions[i].ioeventfds = regions[i].ioeventfds;
-		ud->regions[i].ioeventfd_count = regions[i].ioeventfd_count;
-		regions[i].ioeventfds = list;
-		regions[i].ioeventfd_count = count;
-	}
-	pthread_mutex_unlock(&ud->lock);
-}
-
 static int look(struct user_device *ud)
 {
 	struct vfio_user_device_info info;
@@ -80,8 +64,8 @@ static int look(struct user_device *ud)
 		rc = user_irqs_get(ud, &irqs);
 	if (!rc)
 		rc = check_same(ud, regions, irqs);
-	if (!rc)
-		take_ioeventfds(ud, regions);
+	for (uint32_t i = 0; i < ud->info.num_regions && !rc; i++)
+		user_io_fds_take(ud, i, &regions[i]);
 	user_regions_free(regions, ud->info.num_regions);
 	free(irqs);
 	return rc;

@@ -237,9 +237,7 @@ void user_regions_free(struct user_region *regions, uint32_t count)
 		vfio_info_cap_free(&regions[i].caps);
 		if (regions[i].fd >= 0)
 			close(regions[i].fd);
-		for (uint32_t k = 0; k < regions[i].ioeventfd_count; k++)
-			close(regions[i].ioeventfds[k].fd);
-		free(regions[i].ioeventfds);
+		user_io_fds_free(&regions[i]);
 	}
 	free(regions);
 }

@@ -116,6 +116,7 @@ struct user_device {
 	uint8_t *ahead; /* data read before they were asked for */
 	size_t ahead_size, ahead_done;
 
+	_Atomic uint64_t commands;              /* messages sent */
 	_Atomic uint64_t dma_reads, dma_writes; /* messages served */
 };
 
@@ -183,6 +184,11 @@ int user_region_ioeventfds(struct vfio_device *vdev, uint32_t index,
 			   struct vfio_region_ioeventfd *list, uint32_t *count);
 /* The I/O descriptors of @region. A server that has none, or lies, has none. */
 int user_io_fds_get(struct user_device *ud, uint32_t index, struct user_region *region);
+/* Those of @region are the device's from now on, and the other way round. */
+void user_io_fds_take(struct user_device *ud, uint32_t index, struct user_region *region);
+/* After a reset the old ones are good for nothing. A server without new ones has none. */
+void user_io_fds_renew(struct user_device *ud);
+void user_io_fds_free(struct user_region *region);
 
 /* ---- irqs.c ------------------------------------------------------------------------------------ */
 
