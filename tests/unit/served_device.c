@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -398,6 +399,25 @@ static int served_log_read(struct vfio_device *vdev, uint64_t iova, uint64_t len
 
 /* ---- */
 
+/* Every second one for a value. */
+static int served_ioeventfds(struct vfio_device *vdev, uint32_t index,
+			     struct vfio_region_ioeventfd *list, uint32_t *count)
+{
+	const struct served_device *d = served_of(vdev);
+	const uint32_t room = *count;
+
+	*count = index == 0 ? d->own_bells : 0;
+	for (uint32_t i = 0; i < *count && i < room; i++)
+		list[i] = (struct vfio_region_ioeventfd){
+			.offset = 0x20 + 4 * i,
+			.size = 4,
+			.fd = d->own_bell,
+			.match = i % 2,
+			.datamatch = i % 2 ? 9 : 0,
+		};
+	return 0;
+}
+
 struct served_device *served_device_new(void)
 {
 	struct served_device *d = calloc(1, sizeof(*d));
@@ -414,6 +434,7 @@ struct served_device *served_device_new(void)
 		.write = served_write,
 		.ioctl = served_ioctl,
 		.get_region_info_caps = served_region,
+		.get_region_ioeventfds = served_ioeventfds,
 		.mmap = served_mmap,
 		.region_fd = served_region_fd,
 		.device_feature = served_feature,
@@ -431,6 +452,7 @@ struct served_device *served_device_new(void)
 		.log_stop = served_log_stop,
 		.log_read_and_clear = served_log_read,
 	};
+	d->own_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->device_flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
 	d->intx = d->ioeventfd = d->session[0] = -1;
 	for (unsigned i = 0; i < SERVED_VECTORS; i++)
@@ -455,5 +477,6 @@ void served_device_done(struct served_device *d)
 	vfio_device_free(&d->vdev);
 	munmap(d->memory, SERVED_MEMORY);
 	close(d->memfd);
+	close(d->own_bell);
 	free(d);
 }

@@ -40,6 +40,8 @@ struct served_device {
 	unsigned vector_count;       /* allocated; 0: MSI-X is off */
 	int intx;
 	int ioeventfd; /* listened to, -1 */
+	int own_bell;  /* that the device has itself, for region 0 */
+	unsigned own_bells;
 
 	enum vfio_device_mig_state state;
 	int session[2]; /* a pipe that stands for the session; [0] the device's */

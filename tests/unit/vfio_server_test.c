@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <linux/kvm.h>
 
 #include "devices/vfio/server/server.h"
 #include "devices/vfio/user/channel.h"
@@ -656,6 +657,53 @@ Test(server, a_doorbell_goes_to_the_device_without_a_message, .timeout = 120)
 	cr_assert(readable(s.device->ioeventfd), "it is the same eventfd");
 	vfio_user_packet_free(packet);
 	m.io_fds.index = 2;
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), 0);
+	cr_assert_eq(reply.io_fds.count, 0);
+	done(c);
+	stop(&s);
+}
+
+static void own_bells_are(struct client *c, struct server *s, unsigned has, unsigned told)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+				      .io_fds = {.argsz = 4096}},
+				 reply;
+	struct vfio_user_sub_region sub;
+	struct vfio_user_packet *packet;
+	const uint64_t three = 3;
+	eventfd_t rang;
+
+	s->device->own_bells = has;
+	cr_assert_eq(ask(c, &m, NULL, 0, &reply, &packet), 0);
+	cr_assert_eq(reply.io_fds.count, 1 + told);
+	for (unsigned i = 0; i < told; i++) {
+		vfio_user_sub_region_at(&reply, 1 + i, &sub);
+		cr_assert_eq(sub.offset, 0x20 + 4 * i);
+		cr_assert_eq(sub.size, 4);
+		cr_assert_eq(sub.flags, i % 2 ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0);
+		cr_assert_eq(sub.datamatch, i % 2 ? 9 : 0);
+		cr_assert_eq(write(packet->fds[sub.fd_index], &three, 8), 8);
+		cr_assert_eq(eventfd_read(s->device->own_bell, &rang), 0);
+		cr_assert_eq(rang, 3);
+	}
+	vfio_user_packet_free(packet);
+}
+
+Test(server, the_doorbells_of_the_device_itself_are_told, .timeout = 120)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+				      .io_fds = {.argsz = 4096, .index = 1}},
+				 reply;
+	struct server s;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	own_bells_are(c, &s, 0, 0);
+	own_bells_are(c, &s, 1, 1);
+	own_bells_are(c, &s, 4, 4);
+	/* As many as a message can carry, beside the one of the configuration. */
+	own_bells_are(c, &s, 100, VFIO_USER_MAX_MSG_FDS - 1);
 	cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), 0);
 	cr_assert_eq(reply.io_fds.count, 0);
 	done(c);

@@ -300,33 +300,53 @@ static int doorbell_fd(struct session *s, unsigned i)
 	return fd;
 }
 
+/* Of @region: those of our configuration, then what the device itself has. Up to @room of them. */
+static uint32_t list_doorbells(struct session *s, uint32_t region,
+			       struct vfio_region_ioeventfd *list, uint32_t room)
+{
+	uint32_t count = 0, more;
+
+	for (unsigned i = 0; i < s->config->doorbell_count && count < room; i++) {
+		const struct vfio_server_doorbell *bell = &s->config->doorbells[i];
+		const int fd = bell->region == region ? doorbell_fd(s, i) : -1;
+
+		if (fd < 0)
+			continue;
+		list[count++] = (struct vfio_region_ioeventfd){
+			.offset = bell->offset,
+			.size = bell->size,
+			.fd = fd,
+			.match = true,
+			.datamatch = bell->value,
+		};
+	}
+	more = room - count;
+	if (!more || vfio_device_region_ioeventfds(s->vdev, region, list + count, &more))
+		return count;
+	return more < room - count ? count + more : room;
+}
+
 int session_io_fds(struct session *s, const struct vfio_user_message *in, struct server_reply *out)
 {
 	struct vfio_user_region_io_fds *reply = &out->message.io_fds;
+	struct vfio_region_ioeventfd list[VFIO_USER_MAX_MSG_FDS];
 	struct vfio_user_sub_region sub;
-	uint32_t count = 0;
+	uint32_t count;
 
 	if (in->io_fds.index >= s->region_count)
 		return -EINVAL;
-	for (unsigned i = 0; i < s->config->doorbell_count; i++) {
-		const struct vfio_server_doorbell *bell = &s->config->doorbells[i];
-		int fd;
-
-		if (bell->region != in->io_fds.index || count == s->peer.max_msg_fds)
-			continue;
-		fd = doorbell_fd(s, i);
-		if (fd < 0)
-			continue;
+	count = list_doorbells(s, in->io_fds.index, list, s->peer.max_msg_fds);
+	for (uint32_t i = 0; i < count; i++) {
 		sub = (struct vfio_user_sub_region){
-			.offset = bell->offset,
-			.size = bell->size,
-			.fd_index = count,
+			.offset = list[i].offset,
+			.size = list[i].size,
+			.fd_index = i,
 			.type = VFIO_USER_IO_FD_TYPE_IOEVENTFD,
-			.flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
-			.datamatch = bell->value,
+			.flags = list[i].match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0,
+			.datamatch = list[i].datamatch,
 		};
-		memcpy(s->buffer + count * sizeof(sub), &sub, sizeof(sub));
-		out->fds[count++] = fd;
+		memcpy(s->buffer + i * sizeof(sub), &sub, sizeof(sub));
+		out->fds[i] = list[i].fd;
 	}
 	*reply = (struct vfio_user_region_io_fds){
 		.argsz = (uint32_t)(sizeof(*reply) + count * sizeof(sub)),
