@@ -90,7 +90,7 @@ void vfio_info_cap_free(struct vfio_info_cap *caps);
 /*
  * A write to a region that an eventfd stands for (a doorbell): one of @size bytes at @offset, with
  * exactly the value @datamatch if @match. The descriptor is the provider's, and good until the device
- * is reset or closed.
+ * is reset or closed; after a reset it is asked for anew.
  */
 struct vfio_region_ioeventfd {
 	uint64_t offset; /* in the region */
@@ -168,7 +168,7 @@ struct vfio_device_ops {
 	/*
 	 * The writes of region @index that may be signalled in place of being done by write. @count in:
 	 * room of @list, out: number, which may be more. NULL: none. No kernel device has it; what a
-	 * vfio-user server offers by DEVICE_GET_REGION_IO_FDS.
+	 * vfio-user server offers by DEVICE_GET_REGION_IO_FDS, and what ours answers there.
 	 */
 	int (*get_region_ioeventfds)(struct vfio_device *vdev, uint32_t index,
 				     struct vfio_region_ioeventfd *list, uint32_t *count);

@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <linux/pci_regs.h>
 
+#include "devices/vfio/reference/registers.h"
 #include "tests/contract/contract.h"
+#include "tests/contract/reference.h"
 
 #define CONFIG  VFIO_PCI_CONFIG_REGION_INDEX
 /* PCI_INTERRUPT_LINE: of no meaning to the device, and always writable. */
@@ -279,12 +282,49 @@ static void msix_table_is_hidden(struct run *run)
 		       entry[i]);
 }
 
+static uint32_t reference_read(struct run *run, uint32_t at)
+{
+	uint32_t value = 0;
+
+	expect_rc(run, region_read(run, REFERENCE_BAR_REGISTERS, at, &value, 4), 4, "register %#x",
+		  at);
+	return value;
+}
+
+static uint64_t reference_rung(struct run *run)
+{
+	return (uint64_t)reference_read(run, REFERENCE_COMPLETED) +
+	       reference_read(run, REFERENCE_REJECTED);
+}
+
+static bool reference_is_idle(void *ctx)
+{
+	return !(reference_read(ctx, REFERENCE_STATUS) & REFERENCE_STATUS_BUSY);
+}
+
+/* Each time that the eventfd is signalled is a write of the register, and comes before what follows it. */
+static void rings_arrive(struct run *run, int fd)
+{
+	const uint32_t nop = REFERENCE_OPCODE_NOP;
+	uint64_t before;
+
+	command(run, PCI_COMMAND_MEMORY, 0);
+	before = reference_rung(run);
+	expect_rc(run, region_write(run, REFERENCE_BAR_REGISTERS, REFERENCE_COMMAND, &nop, 4), 4,
+		  "a command");
+	for (unsigned i = 0; i < 5; i++)
+		eventfd_write(fd, 1000);
+	step(run, "waiting for the end of what was rung");
+	wait_until(reference_is_idle, run);
+	expect_rc(run, (long)(reference_rung(run) - before), 5000, "doorbells that arrived");
+}
+
 /* Writes that may be signalled: a list that fits the region, of which each call gives as much as there is room. */
 static void doorbells_are_told(struct run *run)
 {
 	struct vfio_region_ioeventfd list[64];
 	struct vfio_device *vdev = run->vdev;
-	uint32_t count = 64;
+	uint32_t count = 64, total = 0;
 
 	expect_rc(run, vfio_device_region_ioeventfds(vdev, run->info.num_regions, list, &count),
 		  -EINVAL, "doorbells of a region beyond the last");
@@ -313,8 +353,13 @@ static void doorbells_are_told(struct run *run)
 			       (unsigned long long)doorbell->offset);
 			expect(run, fcntl(doorbell->fd, F_GETFD) >= 0,
 			       "doorbell %u of region %u: descriptor %d", k, i, doorbell->fd);
+			if (run->target->driver == &reference_driver &&
+			    i == REFERENCE_BAR_REGISTERS && doorbell->offset == REFERENCE_RING)
+				rings_arrive(run, doorbell->fd);
 		}
+		total += count;
 	}
+	expect_rc(run, total, answer(run, "count", 0), "doorbells in all");
 }
 
 const struct contract_test regions_tests[] = {

@@ -77,6 +77,8 @@ bool wait_interrupts(unsigned n, uint32_t count);
 /* reference.c: drive the reference device, and say what is wrong. */
 bool reference(void);
 bool reference_removed(void);
+bool reference_rings(void);
+bool reference_rings_again(void); /* and by another server, once the first is gone */
 
 /* Ends the guest when it returns: the value is the exit status. */
 uint8_t guest_main(char *command);

@@ -287,6 +287,16 @@ uint8_t guest_main(char *command)
 			return BAD;
 		sleep_forever();
 	}
+	if (word(&command, "rings-wait")) {
+		if (!reference_rings())
+			return BAD;
+		sleep_forever();
+	}
+	if (word(&command, "rings-again")) {
+		if (!reference_rings_again())
+			return BAD;
+		sleep_forever();
+	}
 	if (word(&command, "reference-removed"))
 		return reference_removed() ? GOOD : BAD;
 	if (word(&command, "reference"))

@@ -17,6 +17,7 @@
 #define BAR2       (WINDOW + 0x200000)
 #define NOTHING    0x80000000ul /* neither memory nor anything else */
 #define INTERRUPTS 1000
+#define RINGS      10000
 
 struct device {
 	uint64_t port, config; /* configuration spaces */
@@ -244,6 +245,74 @@ bool reference_removed(void)
 		if (tsc() > until)
 			return check(false, "it is there still");
 	}
+	return true;
+}
+
+/* Doorbells that the device saw. A read comes after all writes before it, signalled or not. */
+static uint64_t rung(void)
+{
+	while (read32(BAR0 + REFERENCE_STATUS) & REFERENCE_STATUS_BUSY)
+		;
+	return (uint64_t)read32(BAR0 + REFERENCE_COMPLETED) + read32(BAR0 + REFERENCE_REJECTED);
+}
+
+static bool rings(void)
+{
+	const uint64_t before = rung();
+
+	write32(BAR0 + REFERENCE_COMMAND, REFERENCE_OPCODE_NOP);
+	for (uint32_t i = 0; i < RINGS; i++)
+		write32(BAR0 + REFERENCE_RING, i);
+	return check(rung() - before == RINGS, "each ring is counted");
+}
+
+static void flr(struct device *d)
+{
+	const uint64_t devctl = d->config + REFERENCE_CAP_EXP + 8;
+
+	write16(devctl, (uint16_t)(read32(devctl) | 0x8000));
+	place(d);
+}
+
+/* At once, after a reset, and where the BAR has moved to and come back from. */
+bool reference_rings(void)
+{
+	struct device d = {0};
+
+	if (!probe(&d) || !rings())
+		return false;
+	flr(&d);
+	if (!check(rung() == 0, "a reset") || !rings())
+		return false;
+	write32(d.config + 0x10, (uint32_t)BAR0 + 0x100000);
+	write32(BAR0 + REFERENCE_RING, 0); /* nobody's */
+	write32(d.config + 0x10, (uint32_t)BAR0);
+	write16(d.config + 4, 4);
+	write32(BAR0 + REFERENCE_RING, 0);
+	write16(d.config + 4, 6);
+	return check(rung() == RINGS, "nothing where the BAR is not") && rings();
+}
+
+bool reference_rings_again(void)
+{
+	const uint64_t until = tsc() + 100000000000;
+	struct device d = {0};
+
+	if (!probe(&d) || !rings())
+		return false;
+	print("ready\n");
+	while (read32(BAR0 + REFERENCE_ID) == REFERENCE_ID_VALUE) {
+		if (tsc() > until)
+			return check(false, "the server goes away");
+	}
+	do {
+		if (tsc() > until)
+			return check(false, "another server comes");
+		flr(&d);
+	} while (read32(BAR0 + REFERENCE_ID) != REFERENCE_ID_VALUE);
+	if (!rings())
+		return false;
+	print("again\n");
 	return true;
 }
 
