@@ -34,7 +34,7 @@ UNIT_BIN := $(UNIT:%.c=$(BUILD)/%)
 # What several unit tests share (fakes): linked into those that use it.
 FAKE := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c))))
 
-.PHONY: all static man setup run test test-full unit contract unit-threads fuzz fuzzers fuzz-short lint format bench clean help lab-shell
+.PHONY: all static man setup run test test-full unit contract unit-threads fuzz fuzzers fuzz-keep fuzz-coverage fuzz-short lint format bench clean help lab-shell
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/sluice
@@ -140,6 +140,12 @@ fuzzers: $(FUZZ_BIN)
 fuzz: setup
 	$(Q)$(FUZZ_MAKE) -j$(JOBS)
 	$(Q)BUILD=build/fuzz tests/fuzz/run --long $(SECONDS) $(patsubst %,build/fuzz/%,$(FUZZ_BIN:$(BUILD)/%=%))
+# Keep what a long run found; what seeds and kept corpora cover of the decoders, by themselves.
+fuzz-keep:
+	$(Q)BUILD=build/fuzz tests/fuzz/keep $(patsubst %,build/fuzz/%,$(FUZZ_BIN:$(BUILD)/%=%))
+fuzz-coverage: setup
+	$(Q)$(FUZZ_MAKE) -j$(JOBS)
+	$(Q)BUILD=build/fuzz tests/fuzz/run --corpus $(patsubst %,build/fuzz/%,$(FUZZ_BIN:$(BUILD)/%=%))
 fuzz-short:
 	$(Q)$(FUZZ_MAKE) -j$(JOBS)
 	$(Q)BUILD=build/fuzz tests/fuzz/run $(patsubst %,build/fuzz/%,$(FUZZ_BIN:$(BUILD)/%=%))
@@ -198,6 +204,7 @@ help:
 	@echo 'make unit       unit tests only'
 	@echo 'make contract   the conformance suite over the providers that need no kernel device'
 	@echo 'make fuzz       fuzz what takes input from guests and peers, SECONDS=600 each'
+	@echo 'make fuzz-keep  keep what that found;  make fuzz-coverage  what the kept inputs reach'
 	@echo 'make man        the manual page, build/sluice.1'
 	@echo 'make lab-shell  a shell in the lab host'
 	@echo 'make bench      measure, side by side with QEMU and a floor program'
