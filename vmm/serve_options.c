@@ -105,6 +105,8 @@ static int parse_doorbell(struct option_keys *keys, struct serve_config *config)
 			return key;
 		if (!text_number(keys->value, 0, key == 0 ? UINT32_MAX : UINT64_MAX, &values[key]))
 			return keys_refuse(keys, allowed[key], takes[key]);
+		if (key == 2 && (values[2] == 0 || values[2] > 8 || values[2] & (values[2] - 1)))
+			return keys_refuse(keys, "size", takes[2]);
 		seen |= 1u << key;
 	}
 	if (seen != 15) {
@@ -112,8 +114,6 @@ static int parse_doorbell(struct option_keys *keys, struct serve_config *config)
 			  keys->shown);
 		return -EINVAL;
 	}
-	if (values[2] == 0 || values[2] > 8 || values[2] & (values[2] - 1))
-		return keys_refuse(keys, "size", takes[2]);
 	if (values[2] < 8 && values[3] >> values[2] * 8) {
 		log_error("--doorbell %s: value= is wider than size= bytes", keys->shown);
 		return -EINVAL;

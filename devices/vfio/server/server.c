@@ -121,6 +121,28 @@ static int open_device(struct vfio_server *server)
 	return rc;
 }
 
+/* A doorbell that no client could ring is a slip of whoever named it, and would never be noticed. */
+static int check_doorbells(const struct vfio_server *server)
+{
+	for (unsigned i = 0; i < server->config.doorbell_count; i++) {
+		const struct vfio_server_doorbell *bell = &server->config.doorbells[i];
+		struct vfio_region_info info = {.argsz = sizeof(info), .index = bell->region};
+
+		if (vfio_device_ioctl(server->vdev, VFIO_DEVICE_GET_REGION_INFO, &info) < 0 ||
+		    !(info.flags & VFIO_REGION_INFO_FLAG_WRITE))
+			info.size = 0;
+		if (bell->offset % bell->size == 0 && bell->offset < info.size &&
+		    bell->size <= info.size - bell->offset)
+			continue;
+		log_error("vfio %s: --doorbell region=%u,offset=0x%llx,size=%u: no aligned write "
+			  "there; the region has 0x%llx bytes that can be written",
+			  server->vdev->dev, bell->region, (unsigned long long)bell->offset,
+			  bell->size, (unsigned long long)info.size);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 /* After a client: as after power-on, by a reset, or by closing and opening where there is none. */
 static int renew_device(struct vfio_server *server, int reset)
 {
@@ -305,6 +327,9 @@ int vfio_server_create(struct loop *loop, struct iommufd_ctx *ictx, struct ioas 
 	rc = open_device(server);
 	if (rc)
 		goto close_listener;
+	rc = check_doorbells(server);
+	if (rc)
+		goto close_device;
 	rc = loop_add_timer(loop, accept_again, server, &server->again);
 	if (rc)
 		goto close_device;

@@ -46,7 +46,7 @@ struct vfio_server_config {
 /*
  * Open @vdev, attach it to the empty space @ioas of @ictx and listen. @vdev, @ioas, @loop and what @config
  * points to outlive the server. -errno after one message: no PCI device, cannot be opened, the
- * socket's path is taken.
+ * socket's path is taken, a doorbell (-EINVAL) where the device has nothing to write.
  */
 int vfio_server_create(struct loop *loop, struct iommufd_ctx *ictx, struct ioas *ioas,
 		       struct vfio_device *vdev, const struct vfio_server_config *config,
