@@ -162,6 +162,7 @@ SUITE = 'lint=$(MAKE) --no-print-directory lint' \
 	'guest=tests/guest/run $(BUILD)/sluice' \
 	'play=tests/lab/play-test' \
 	'peers=tests/peers/run' \
+	'bench=tests/bench/run --smoke' \
 	'lab=tests/lab/run'
 # What takes minutes and seldom tells more.
 SUITE_LONG = 'lab-long=tests/lab/run $(wildcard tests/lab/long/*.sh)' \

@@ -3,7 +3,7 @@
  * What a message costs: region reads and writes of a vfio-user server beside messages of the same sizes
  * between two bare processes.
  *
- *   roundtrip SOCKET [PID]     PID: of the server, to count its system calls too
+ *   roundtrip TURNS SOCKET [PID]     PID: of the server, to count its system calls too
  *
  * The three take turns; each figure is the median of the turns' means. Prints lines of "NAME VALUE":
  * bare_ns, read_ns, write_ns, then client_calls and server_calls: system calls for a hundred reads.
@@ -25,7 +25,7 @@
 #include "devices/vfio/user/channel.h"
 #include "devices/vfio/user/protocol.h"
 
-#define TURNS      31
+#define MAX_TURNS  101
 #define ROUNDS     2000
 #define COUNTED    1000
 #define MEMORY_BAR 2
@@ -146,14 +146,14 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void measure(const char *path)
+static void measure(const char *path, unsigned turns)
 {
 	struct vfio_user_channel *channel = connect_to(path);
-	static uint64_t took[3][TURNS];
+	static uint64_t took[3][MAX_TURNS];
 	static const char *const names[] = {"bare_ns", "read_ns", "write_ns"};
 	const int bare = bare_start();
 
-	for (unsigned turn = 0; turn < TURNS; turn++) {
+	for (unsigned turn = 0; turn < turns; turn++) {
 		uint64_t at = now_ns(), next;
 
 		for (unsigned i = 0; i < ROUNDS; i++)
@@ -169,8 +169,8 @@ static void measure(const char *path)
 		took[2][turn] = (now_ns() - at) / ROUNDS;
 	}
 	for (unsigned i = 0; i < 3; i++) {
-		qsort(took[i], TURNS, sizeof(took[i][0]), compare);
-		printf("%s %llu\n", names[i], (unsigned long long)took[i][TURNS / 2]);
+		qsort(took[i], turns, sizeof(took[i][0]), compare);
+		printf("%s %llu\n", names[i], (unsigned long long)took[i][turns / 2]);
 	}
 	close(bare);
 	vfio_user_channel_destroy(channel);
@@ -253,10 +253,12 @@ static void count_calls(const char *path, pid_t server)
 
 int main(int argc, char **argv)
 {
-	if (argc < 2)
-		errx(2, "usage: roundtrip SOCKET [PID]");
-	measure(argv[1]);
-	if (argc > 2)
-		count_calls(argv[1], (pid_t)atoi(argv[2]));
+	const int turns = argc > 2 ? atoi(argv[1]) : 0;
+
+	if (turns < 1 || turns > MAX_TURNS)
+		errx(2, "usage: roundtrip TURNS SOCKET [PID]");
+	measure(argv[2], (unsigned)turns);
+	if (argc > 3)
+		count_calls(argv[2], (pid_t)atoi(argv[3]));
 	return 0;
 }
