@@ -92,11 +92,11 @@ bool eventfd_signal(struct eventfd_signaller *signaller, int fd)
 	return eventfd_write(fd, 1) == 0;
 }
 
-bool eventfd_take(int fd)
+uint64_t eventfd_take(int fd)
 {
 	eventfd_t count;
 
-	return eventfd_read(fd, &count) == 0;
+	return eventfd_read(fd, &count) == 0 ? count : 0;
 }
 
 /* ---- the world ---------------------------------------------------------------------------------- */
