@@ -105,11 +105,12 @@ ASAN = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-po
 
 # The conformance suite of the VFIO contract, and what drives the kernel provider by itself. Static for the lab
 # host, which has no libraries; the sanitizers want theirs.
-CONTRACT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/contract/provider.c,$(sort $(wildcard tests/contract/*.c))))
+CONTRACT := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/contract/provider%,$(sort $(wildcard tests/contract/*.c))))
 $(BUILD)/tests/contract/contract: $(CONTRACT) $(BUILD)/libsluice.a
 	@echo "  LD      $@"
 	$(Q)$(CC) $(LDFLAGS) $(if $(SAN),,-static) -o $@ $^ $(LIBS)
-$(BUILD)/tests/contract/provider: $(BUILD)/tests/contract/provider.o $(BUILD)/libsluice.a
+PROVIDER := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/contract/provider*.c)))
+$(BUILD)/tests/contract/provider: $(PROVIDER) $(BUILD)/libsluice.a
 	@echo "  LD      $@"
 	$(Q)$(CC) $(LDFLAGS) -static -o $@ $^ $(LIBS)
 
@@ -215,4 +216,4 @@ help:
 	@echo
 	@echo 'BUILD=DIR CC=clang SAN=-fsanitize=address OPT=-O0 V=1 change how it is built.'
 
--include $(OBJ:.o=.d) $(CONTRACT:.o=.d) $(BUILD)/vmm/main.d $(UNIT_BIN:=.d) $(FAKE:.o=.d) $(FUZZ_BIN:=.d)
+-include $(OBJ:.o=.d) $(CONTRACT:.o=.d) $(PROVIDER:.o=.d) $(BUILD)/vmm/main.d $(UNIT_BIN:=.d) $(FAKE:.o=.d) $(FUZZ_BIN:=.d)

@@ -25,44 +25,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <linux/capability.h>
-#include <linux/iommufd.h>
 #include <linux/pci_regs.h>
 
-#include "devices/vfio/device.h"
-#include "devices/vfio/provider.h"
 #include "devices/vfio/providers/kernel/iommufd.h"
+#include "tests/contract/provider.h"
 #include "vmm/base/dma.h"
 #include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
-#define MIB         (1024 * 1024)
-#define PAGE        4096
-#define MEMORY      (16 * MIB)
-#define MAX_DEVICES 4
-
-struct vm {
-	struct loop *loop;
-	struct kvm *kvm;
-	struct iommufd_ctx *ictx;
-	struct ioas *ioas;
-	struct vfio_device_sets sets;
-	struct kernel_iommufd *iommufd;
-	struct vfio_provider_env env;
-	bool migratable;
-	int memfd;
-	uint8_t *memory;
-	int failed;
-};
-
-static void verdict(struct vm *vm, bool good, const char *name, long detail)
+void verdict(struct vm *vm, bool good, const char *name, long detail)
 {
 	if (good)
 		printf("ok %s\n", name);
@@ -72,8 +50,7 @@ static void verdict(struct vm *vm, bool good, const char *name, long detail)
 	vm->failed |= !good;
 }
 
-/* A step whose failure is an errno. */
-static bool step(struct vm *vm, int rc, const char *name)
+bool step(struct vm *vm, int rc, const char *name)
 {
 	verdict(vm, !rc, name, rc);
 	return !rc;
@@ -114,7 +91,7 @@ static void vm_destroy(struct vm *vm)
 	close(vm->memfd);
 }
 
-static int make(struct vm *vm, const char *name, const uint8_t *token, struct vfio_device **out)
+int make_device(struct vm *vm, const char *name, const uint8_t *token, struct vfio_device **out)
 {
 	struct vfio_config config = {.name = name, .fd = -1, .migratable = vm->migratable};
 
@@ -131,7 +108,7 @@ static int make(struct vm *vm, const char *name, const uint8_t *token, struct vf
 	return -ENODEV;
 }
 
-static int open_device(struct vm *vm, struct vfio_device *vdev)
+int open_device(struct vm *vm, struct vfio_device *vdev)
 {
 	uint32_t id = ioas_id(vm->ioas);
 	int rc;
@@ -146,7 +123,7 @@ static int open_device(struct vm *vm, struct vfio_device *vdev)
 	return rc;
 }
 
-static void give_back(struct vfio_device *vdev)
+void give_back(struct vfio_device *vdev)
 {
 	vfio_device_close(vdev);
 	vfio_unregister_device(vdev);
@@ -157,7 +134,7 @@ static void give_back(struct vfio_device *vdev)
 static struct vfio_device *opened(struct vm *vm, const char *name, const uint8_t *token)
 {
 	struct vfio_device *vdev = NULL;
-	int rc = make(vm, name, token, &vdev);
+	int rc = make_device(vm, name, token, &vdev);
 
 	if (!rc) {
 		rc = open_device(vm, vdev);
@@ -171,7 +148,7 @@ static struct vfio_device *opened(struct vm *vm, const char *name, const uint8_t
 	return NULL;
 }
 
-static struct vfio_region_info region(struct vfio_device *vdev, uint32_t index)
+struct vfio_region_info region(struct vfio_device *vdev, uint32_t index)
 {
 	struct vfio_region_info info = {.argsz = sizeof(info), .index = index};
 
@@ -189,7 +166,7 @@ static uint32_t config_read(struct vfio_device *vdev, uint32_t offset, size_t si
 	return value;
 }
 
-static void config_write(struct vfio_device *vdev, uint32_t offset, uint32_t value, size_t size)
+void config_write(struct vfio_device *vdev, uint32_t offset, uint32_t value, size_t size)
 {
 	const struct vfio_region_info info = region(vdev, VFIO_PCI_CONFIG_REGION_INDEX);
 
@@ -198,8 +175,8 @@ static void config_write(struct vfio_device *vdev, uint32_t offset, uint32_t val
 
 /* ---- interrupts ---- */
 
-static int set_irqs(struct vfio_device *vdev, uint32_t index, uint32_t flags, uint32_t count,
-		    const void *data, size_t size)
+int set_irqs(struct vfio_device *vdev, uint32_t index, uint32_t flags, uint32_t count,
+	     const void *data, size_t size)
 {
 	struct vfio_irq_set *set = calloc(1, sizeof(*set) + size);
 	int rc;
@@ -362,142 +339,6 @@ static void no_dma(struct vm *vm, const char *name)
 	give_back(vdev);
 }
 
-static size_t count_of(const char *directory)
-{
-	struct host_list list;
-	size_t count = 0;
-
-	if (!host_list(directory, &list)) {
-		count = list.count;
-		host_list_free(&list);
-	}
-	return count;
-}
-
-static size_t count_maps(void)
-{
-	FILE *file = fopen("/proc/self/maps", "r");
-	size_t count = 0;
-	int c;
-
-	while (file && (c = getc(file)) != EOF)
-		count += c == '\n';
-	if (file)
-		fclose(file);
-	return count;
-}
-
-/* What the kernel has pinned of this process, in KiB. */
-static long pinned_kib(void)
-{
-	FILE *file = fopen("/proc/self/status", "r");
-	char line[128];
-	long pinned = -1;
-
-	while (file && fgets(line, sizeof(line), file))
-		sscanf(line, "VmPin: %ld", &pinned);
-	if (file)
-		fclose(file);
-	return pinned;
-}
-
-/* The kernel gives away the lowest id that is free: one that is left moves all later ones. */
-static uint32_t next_object(int iommu)
-{
-	struct iommu_ioas_alloc alloc = {.size = sizeof(alloc)};
-	struct iommu_destroy destroy = {.size = sizeof(destroy)};
-
-	if (iommu < 0 || ioctl(iommu, IOMMU_IOAS_ALLOC, &alloc))
-		return 0;
-	destroy.id = alloc.out_ioas_id;
-	ioctl(iommu, IOMMU_DESTROY, &destroy);
-	return alloc.out_ioas_id;
-}
-
-/* The descriptor of /dev/iommu that the provider has, for questions behind its back. */
-static int find_iommu(void)
-{
-	char path[64], target[64];
-
-	for (int fd = 3; fd < 64; fd++) {
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		if (host_read_link(path, target, sizeof(target)) > 0 &&
-		    !strcmp(target, "/dev/iommu"))
-			return fd;
-	}
-	return -1;
-}
-
-/* A BAR in the guest's memory and out of it, and vectors that the close has to take down. */
-static int touch(struct vm *vm, struct vfio_device *vdev, void *where, const int32_t *fd)
-{
-	const struct vfio_region_info bar = region(vdev, 0);
-	struct vfio_irq_info irq = {.argsz = sizeof(irq), .index = VFIO_PCI_MSI_IRQ_INDEX};
-	uint32_t slot;
-	int rc;
-
-	if (vfio_device_ioctl(vdev, VFIO_DEVICE_GET_IRQ_INFO, &irq) || !irq.count)
-		irq.index = VFIO_PCI_MSIX_IRQ_INDEX;
-	config_write(vdev, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
-	rc = vfio_device_mmap(vdev, where, PAGE, PROT_READ | PROT_WRITE, bar.offset);
-	rc = rc ? rc : kvm_slot_add(vm->kvm, 0xc0000000, PAGE, where, 0, &slot);
-	if (rc)
-		return rc;
-	rc = set_irqs(vdev, irq.index, VFIO_IRQ_SET_DATA_EVENTFD, 1, fd, sizeof(*fd));
-	kvm_slot_remove(vm->kvm, slot);
-	mmap(where, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	return rc;
-}
-
-static void cycle(struct vm *vm, int times, const char *name)
-{
-	void *where = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	const int32_t event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	const int iommu = find_iommu();
-	const uint32_t object = next_object(iommu);
-	struct vfio_device *vdev;
-	size_t fds, maps;
-	int done = 0;
-
-	if (make(vm, name, NULL, &vdev)) {
-		vm->failed = 1;
-		return;
-	}
-	/* The first one makes what stays: the kvm-vfio device. */
-	if (step(vm, open_device(vm, vdev), "first cycle")) {
-		step(vm, touch(vm, vdev, where, &event), "it is used");
-		verdict(vm, pinned_kib() == MIB / 1024, "memory is pinned while it is open",
-			pinned_kib());
-		verdict(vm, next_object(iommu) > object, "and the kernel has objects", 0);
-		vfio_device_close(vdev);
-	}
-	fds = count_of("/proc/self/fd");
-	maps = count_maps();
-	for (; done < times && !open_device(vm, vdev); done++) {
-		const int rc = touch(vm, vdev, where, &event);
-
-		vfio_device_close(vdev);
-		if (rc)
-			break;
-	}
-	verdict(vm, done == times, "all cycles", done);
-	verdict(vm, count_of("/proc/self/fd") == fds, "no descriptor is left",
-		(long)count_of("/proc/self/fd") - (long)fds);
-	verdict(vm, count_maps() <= maps + 1, "no mapping is left",
-		(long)count_maps() - (long)maps);
-	verdict(vm, object && next_object(iommu) == object, "no object of iommufd is left",
-		next_object(iommu));
-	verdict(vm, pinned_kib() == 0, "no page is pinned", pinned_kib());
-	verdict(vm, !vm->kvm->slots[0], "no memory slot is left", (long)vm->kvm->slots[0]);
-	verdict(vm, vm->kvm->refcount == 1, "no reference to the VM is left",
-		(long)vm->kvm->refcount);
-	verdict(vm, !pthread_mutex_trylock(&vdev->dev_set->lock), "no lock is held", 0);
-	pthread_mutex_unlock(&vdev->dev_set->lock);
-	give_back(vdev);
-	close(event);
-	munmap(where, PAGE);
-}
-
 static void open_all(struct vm *vm, char **names, int count)
 {
 	struct vfio_device *vdevs[MAX_DEVICES];
@@ -534,7 +375,7 @@ static void hold(struct vm *vm, const char *name)
 	static const struct vfio_device_events events = {.request = on_request};
 	struct holder holder = {.vm = vm};
 
-	if (make(vm, name, NULL, &holder.vdev)) {
+	if (make_device(vm, name, NULL, &holder.vdev)) {
 		vm->failed = 1;
 		return;
 	}
@@ -609,7 +450,7 @@ static void token(struct vm *vm, const char *pf_name, const char *vf_name)
 		const int wanted = i == 2 ? 0 : -EACCES;
 		int rc;
 
-		rc = make(vm, vf_name, i == 0 ? NULL : i == 1 ? wrong : uuid, &vf);
+		rc = make_device(vm, vf_name, i == 0 ? NULL : i == 1 ? wrong : uuid, &vf);
 		if (!rc) {
 			rc = open_device(vm, vf);
 			give_back(vf);
