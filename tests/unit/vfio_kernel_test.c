@@ -189,6 +189,30 @@ Test(names, every_way_to_name_a_device_finds_it)
 	}
 }
 
+Test(names, a_device_is_not_taken_by_name_and_by_descriptor)
+{
+	for (int by_name_first = 0; by_name_first < 2; by_name_first++) {
+		struct host *h = host_new();
+		struct vfio_device *vdev, *again;
+		char name[16], expected[64];
+		int fd;
+
+		fake_kernel_add(h->fk, "0000:01:00.0", 3);
+		cr_assert_eq(open_iommu(h), 0);
+		fd = h->fk->calls.open_vfio(h->fk, "/dev/vfio/devices/vfio3");
+		snprintf(name, sizeof(name), "fd=%d", fd);
+		cr_assert_eq(make(h, by_name_first ? "01:00.0" : name, &vdev), 0);
+		cr_expect_eq(make(h, by_name_first ? name : "01:00.0", &again), -EEXIST);
+		snprintf(expected, sizeof(expected), "named twice, %s and %s",
+			 by_name_first ? "01:00.0" : name, by_name_first ? name : "01:00.0");
+		cr_expect(strstr(fake_log_last, expected), "%s", fake_log_last);
+		give_back(vdev);
+		cr_expect_eq(fake_kernel_held(h->fk), 1, "the iommufd alone: %s",
+			     fake_kernel_leaks(h->fk));
+		host_done(h);
+	}
+}
+
 Test(names, a_passed_descriptor_is_used_up_by_the_first_open)
 {
 	struct host *h = host_new();
