@@ -81,6 +81,7 @@ static void send_command(int fd, uint32_t what)
 	const struct vfio_user_message m = {
 		.command = what & 1 ? VFIO_USER_DMA_READ : (uint16_t)(what >> 8 & 31),
 		.id = (uint16_t)(what >> 16),
+		.no_reply = !(what & 1) && what & 8,
 		.dma = {.addr = what & 2 ? 0x1000 : what, .count = what & 4 ? 16 : what},
 		.data_size = what & 1 ? 0 : 16,
 	};
@@ -317,7 +318,40 @@ static void use_log(struct vfio_device *vdev)
 	feature(vdev, VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP | VFIO_DEVICE_FEATURE_SET, NULL, 0);
 }
 
-static void use(struct vfio_device *vdev, uint32_t uses, struct ioas *ioas)
+/* What the server answers to features that it may have, in both directions. */
+static void use_features(struct vfio_device *vdev)
+{
+	static const uint32_t numbers[] = {
+		VFIO_DEVICE_FEATURE_PCI_VF_TOKEN,       VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,
+		VFIO_DEVICE_FEATURE_LOW_POWER_EXIT,     VFIO_DEVICE_FEATURE_BUS_MASTER,
+		VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, 99};
+	static const uint32_t flags[] = {VFIO_DEVICE_FEATURE_GET, VFIO_DEVICE_FEATURE_SET,
+					 VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_PROBE};
+	static const uint8_t bytes[16];
+
+	for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		for (unsigned n = 0; n < sizeof(flags) / sizeof(flags[0]); n++)
+			feature(vdev, numbers[i] | flags[n], bytes, sizeof(bytes));
+		feature(vdev, numbers[i] | VFIO_DEVICE_FEATURE_SET, NULL, 0);
+	}
+}
+
+/* Memory comes and goes; one space takes the place of the other. */
+static void use_spaces(struct vfio_device *vdev, struct ioas *ioas, struct ioas *other)
+{
+	uint32_t first = ioas_id(ioas), second = ioas_id(other), none = UINT32_MAX;
+
+	vfio_device_dma_unmap(vdev, 0, 0);
+	vfio_device_attach(vdev, &second);
+	vfio_device_attach(vdev, &second);
+	vfio_device_attach(vdev, &none);
+	use_dma(vdev);
+	vfio_device_dma_unmap(vdev, 0x2000, 16);
+	vfio_device_attach(vdev, &first);
+	vfio_device_dma_unmap(vdev, 1, UINT64_MAX);
+}
+
+static void use(struct vfio_device *vdev, uint32_t uses, struct ioas *ioas, struct ioas *other)
 {
 	uint32_t id = ioas_id(ioas);
 
@@ -334,6 +368,10 @@ static void use(struct vfio_device *vdev, uint32_t uses, struct ioas *ioas)
 		use_log(vdev);
 	if (uses & 16)
 		vfio_device_ioctl(vdev, VFIO_DEVICE_RESET, NULL);
+	if (uses & 128)
+		use_features(vdev);
+	if (uses & 256)
+		use_spaces(vdev, ioas, other);
 	if (uses & 32)
 		vfio_device_detach(vdev);
 }
@@ -352,19 +390,21 @@ static void be_client(uint32_t uses)
 				 .hva = world.ram,
 				 .rights = IOAS_READ | IOAS_WRITE};
 	struct vfio_device *vdev;
-	struct ioas *ioas;
+	struct ioas *ioas, *other;
 
 	snprintf(name, sizeof(name), "user:%s", world.address.sun_path);
 	fuzz_must(iommufd_ctx_create(&env.ictx) == 0 && ioas_create(env.ictx, &ioas) == 0);
 	fuzz_must(ioas_map(ioas, &area) == 0);
+	area.length /= 2;
+	fuzz_must(ioas_create(env.ictx, &other) == 0 && ioas_map(other, &area) == 0);
 	fuzz_must(provider->create(&env, &config, &vdev) == 0);
 	if (vfio_device_open(vdev, env.ictx) == 0) {
-		use(vdev, uses, ioas);
+		use(vdev, uses, ioas, other);
 		vfio_device_close(vdev);
 	}
 	vfio_unregister_device(vdev);
 	vfio_device_free(vdev);
-	fuzz_must(ioas_destroy(ioas) == 0);
+	fuzz_must(ioas_destroy(ioas) == 0 && ioas_destroy(other) == 0);
 	iommufd_ctx_destroy(env.ictx);
 }
 
