@@ -187,7 +187,7 @@ static inline int mirror_map(void *ctx, const struct ioas_area *area)
 		return m.mirror_error;
 	if (!area->peer || area->hva || area->fd < 0)
 		breach(&m.device, "a peer mapping that looks like RAM");
-	if (!fake_decodes(&m.device))
+	if (!fake_decodes(&m.device) && !m.device.gone)
 		breach(&m.device, "a peer mapping of a device that does not decode");
 	fake_peer_count++;
 	return 0;

@@ -17,7 +17,8 @@
 	} while (0)
 
 static unsigned fuzz_round;
-static unsigned seen_slots, seen_vectors, seen_peers; /* that there was something to break */
+static unsigned seen_slots, seen_vectors, seen_peers,
+	seen_doorbells; /* that there was something to break */
 static uint32_t seed;
 
 static uint32_t draw(uint32_t below)
@@ -85,10 +86,12 @@ static void check(void)
 	must(router.breaches == 0);
 	seen_slots += fake_slot_count() > 0;
 	seen_peers += fake_peer_count > 0;
+	seen_doorbells += fake_ioeventfd_count() > 0;
 	seen_vectors += m.device.irq_type == VFIO_PCI_MSIX_IRQ_INDEX;
 	if (!memory) {
 		must(fake_slot_count() == 0);
 		must(fake_peer_count == 0);
+		must(fake_ioeventfd_count() == 0);
 	}
 	for (unsigned n = 0; n < PCI_BAR_COUNT; n++) {
 		const struct front_bar *b = &m.vf->bars[n];
@@ -108,8 +111,28 @@ static void check(void)
 	}
 }
 
+static int bell = -1;
+
+/* Doorbells of BAR 0, sound and senseless, often at the same place. */
+static void draw_doorbells(void)
+{
+	static const uint32_t offsets[] = {0x2800, 0x2800, 0x2804, 0x0,        0x2010,
+					   0x213c, 0x3ffc, 0x4000, 0xffffffff, 0x2f00};
+	m.device.doorbell_count = draw(9);
+	for (unsigned i = 0; i < m.device.doorbell_count; i++)
+		m.device.doorbells[i] = (struct vfio_region_ioeventfd){
+			.offset = offsets[draw(10)],
+			.size = draw(8) ? 1u << draw(4) >> draw(2) : any(),
+			.fd = draw(20) ? bell : -1,
+			.match = draw(2),
+			.datamatch = draw(8) ? draw(3) : any(),
+		};
+}
+
 static void start(void)
 {
+	if (bell < 0)
+		bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	machine_begin();
 	if (draw(3) == 0)
 		m.device.irq_flags[VFIO_PCI_MSIX_IRQ_INDEX] |= VFIO_IRQ_INFO_NORESIZE;
@@ -122,6 +145,7 @@ static void start(void)
 	pci_function_set_bar(m.fn, 2, BAR2);
 	pci_function_set_bar(m.fn, 3, BAR3);
 	pci_function_set_bar(m.fn, 4, BAR4);
+	draw_doorbells();
 	set_command(7);
 }
 
@@ -168,9 +192,11 @@ Test(front_fuzz, a_wild_guest_breaks_no_rule, .timeout = 120)
 		}
 		must(fake_log_count == 0);
 		machine_end();
+		must(fake_ioeventfd_count() == 0);
 	}
 	cr_expect_gt(seen_slots, 300 * 100);
 	cr_expect_gt(seen_peers, 300 * 50);
+	cr_expect_gt(seen_doorbells, 300 * 20, "%u", seen_doorbells);
 	cr_expect_gt(seen_vectors, 300 * 50);
 }
 
@@ -185,6 +211,7 @@ Test(front_fuzz, a_wild_guest_of_a_failing_device_leaves_nothing_behind, .timeou
 				m.device.fail_at = m.device.calls + 1 + draw(6);
 			fake_kvm_state.slot_error = draw(30) ? 0 : -ENOSPC;
 			fake_kvm_state.irqfd_error = draw(30) ? 0 : -ENOMEM;
+			fake_kvm_state.ioeventfd_error = draw(30) ? 0 : -ENOSPC;
 			router.commit_error = draw(30) ? 0 : -ENOMEM;
 			m.device.available = draw(20) ? m.device.available : draw(24);
 			if (draw(500) == 0)
@@ -197,6 +224,7 @@ Test(front_fuzz, a_wild_guest_of_a_failing_device_leaves_nothing_behind, .timeou
 				vfio_function_fault(m.vf);
 		}
 		fake_kvm_state.slot_error = 0;
+		fake_kvm_state.ioeventfd_error = 0;
 		m.device.fail_at = 0;
 		m.device.breaches = 0; /* SET_IRQS that failed, and what follows from them */
 		m.device.irq_type = FAKE_IRQ_NONE;
