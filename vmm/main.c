@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <malloc.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "devices/vfio/check/check.h"
@@ -14,10 +13,7 @@
 /* What was asked for on standard output; half of it is a failure. */
 static int print(const char *text)
 {
-	if (fputs(text, stdout) >= 0 && fflush(stdout) != EOF)
-		return STATUS_OFF;
-	log_error("standard output does not take what is written");
-	return STATUS_HOST_FAILURE;
+	return log_stdout(text) < 0 ? STATUS_HOST_FAILURE : STATUS_OFF;
 }
 
 static int run(int argc, char **argv)

@@ -140,10 +140,8 @@ int serve_main(int argc, char **argv)
 	int status = STATUS_BAD_ARGUMENTS;
 	int r = serve_parse(argc, argv, &config);
 
-	if (r > 0) {
-		fputs(serve_help, stdout);
-		status = STATUS_OFF;
-	}
+	if (r > 0)
+		status = log_stdout(serve_help) < 0 ? STATUS_HOST_FAILURE : STATUS_OFF;
 	if (r == 0) {
 		const int level = LOG_LEVEL_WARN + config.vm.verbosity;
 

@@ -144,3 +144,11 @@ void log_message(enum log_level level, const char *fmt, ...)
 		free(line);
 	errno = saved;
 }
+
+int log_stdout(const char *text)
+{
+	if ((text == NULL || fputs(text, stdout) >= 0) && fflush(stdout) != EOF && !ferror(stdout))
+		return 0;
+	log_error("standard output does not take what is written");
+	return -EIO;
+}

@@ -38,6 +38,12 @@ bool log_enabled(enum log_level level);
  */
 void log_message(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/*
+ * Standard output gets @text, and all that was printed before: a help, the end of a list. 0, or -EIO after a
+ * message when it did not take everything since the process began. @text may be NULL.
+ */
+int log_stdout(const char *text);
+
 #define log_answer(...) log_message(LOG_LEVEL_ANSWER, __VA_ARGS__)
 #define log_error(...)  log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...)   log_message(LOG_LEVEL_WARN, __VA_ARGS__)

@@ -390,10 +390,8 @@ static int command(int argc, char **argv, unsigned takes, const char *help,
 				  &options);
 	if (ret < 0)
 		return 2;
-	if (options.help) {
-		fputs(help, stdout);
-		return 0;
-	}
+	if (options.help)
+		return log_stdout(help) < 0;
 	work.source = (struct check_source){.arena = check_arena_create(), .root = ""};
 	ret = work.source.arena ? check_gather_host(work.source.arena, &options.request, &work.host)
 				: -ENOMEM;

@@ -76,18 +76,14 @@ int check_main(int argc, char **argv)
 				  &options);
 	if (ret < 0)
 		return 2;
-	if (options.help) {
-		fputs(help, stdout);
-		return 0;
-	}
+	if (options.help)
+		return log_stdout(help) < 0;
 	arena = check_arena_create();
 	ret = arena ? run(arena, &options) : -ENOMEM;
 	check_arena_destroy(arena);
-	if (ret == -ENOMEM) {
+	if (ret == -ENOMEM)
 		log_error("out of memory");
-	} else if (ret < 0 || fflush(stdout) == EOF) {
-		log_error("standard output does not take what is written");
+	else if (log_stdout(NULL) < 0)
 		ret = -EIO;
-	}
 	return ret < 0 ? 1 : ret;
 }

@@ -219,10 +219,8 @@ int list_main(int argc, char **argv)
 				  CHECK_TAKES_JSON | CHECK_TAKES_ALL | CHECK_TAKES_COLOR, &options);
 	if (ret < 0)
 		return 2;
-	if (options.help) {
-		fputs(help, stdout);
-		return 0;
-	}
+	if (options.help)
+		return log_stdout(help) < 0;
 	arena = check_arena_create();
 	ret = arena ? check_list_gather(arena, "", options.all, &list) : -ENOMEM;
 	if (ret == 0 && options.json)
@@ -230,11 +228,9 @@ int list_main(int argc, char **argv)
 	else if (ret == 0)
 		check_list_print(stdout, &list, check_use_color(stdout, options.no_color));
 	check_arena_destroy(arena);
-	if (ret == -ENOMEM) {
+	if (ret == -ENOMEM)
 		log_error("out of memory");
-	} else if (ret < 0 || fflush(stdout) == EOF) {
-		log_error("standard output does not take what is written");
+	else if (log_stdout(NULL) < 0)
 		ret = -EIO;
-	}
 	return ret < 0;
 }

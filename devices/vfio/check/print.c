@@ -322,7 +322,7 @@ int check_json_write(FILE *out, json_t *document)
 	if (!document)
 		return -ENOMEM;
 	if (json_dumpf(document, out, JSON_INDENT(2)) < 0 || fputc('\n', out) == EOF)
-		ret = -EIO;
+		ret = ferror(out) ? -EIO : -ENOMEM;
 	json_decref(document);
 	return ret;
 }
