@@ -347,6 +347,11 @@ bool passthrough_fault(struct passthrough *pass)
 		if (pass->devices[i].vf != NULL)
 			found |= vfio_function_fault(pass->devices[i].vf);
 	}
+	/* Each says that it is well: then it is one whose memory is another process's to take. */
+	for (unsigned i = 0; i < pass->count && !found; i++) {
+		if (pass->devices[i].vf != NULL)
+			found = vfio_function_distrust(pass->devices[i].vf);
+	}
 	pthread_mutex_unlock(&pass->lock);
 	return found;
 }

@@ -144,7 +144,9 @@ struct fake_vdev {
 	bool dma_bufs; /* exports BARs */
 	unsigned exported;
 
-	bool gone;   /* answers all ones */
+	bool gone; /* answers all ones */
+	int region_fds
+		[VFIO_PCI_NUM_REGIONS]; /* descriptor + 1 behind a region's mapping, 0: none */
 	bool frozen; /* decode is off whatever the command register says (D3cold, surprise) */
 	unsigned resets, hot_resets, reset_busy;
 	unsigned calls, fail_at; /* the call that fails, 0: none */
@@ -595,6 +597,19 @@ static void fake_release(struct vfio_device *vdev)
 	fake_of(vdev)->released = true;
 }
 
+static int fake_region_fd(struct vfio_device *vdev, uint32_t index, bool device, int *fd,
+			  uint64_t *offset)
+{
+	struct fake_vdev *f = fake_of(vdev);
+
+	(void)device;
+	if (index >= VFIO_PCI_NUM_REGIONS || !f->region_fds[index])
+		return -ENODEV;
+	*fd = f->region_fds[index] - 1;
+	*offset = 0;
+	return 0;
+}
+
 static const struct vfio_device_ops fake_ops = {
 	.name = "fake",
 	.release = fake_release,
@@ -609,6 +624,7 @@ static const struct vfio_device_ops fake_ops = {
 	.get_region_info_caps = fake_region_info,
 	.get_region_ioeventfds = fake_ioeventfds,
 	.mmap = fake_mmap,
+	.region_fd = fake_region_fd,
 	.device_feature = fake_feature,
 };
 

@@ -17,6 +17,7 @@
 static struct fake_vdev *fakes[DEVICES], more[DEVICES - 1];
 static struct pci_function *functions[DEVICES];
 static unsigned unplugged[DEVICES], created;
+static uint64_t cut; /* address whose page the file behind its slot no longer has; 0: none */
 static struct passthrough *pass;
 
 static const char *const names[DEVICES] = {"0000:01:00.0", "0000:02:00.0", "0000:03:00.0"};
@@ -94,6 +95,7 @@ static void start(void)
 
 	machine_begin();
 	created = ports_made = 0;
+	cut = 0;
 	memset(unplugged, 0, sizeof(unplugged));
 	fake_owner = owner;
 	fake_devices[0] = NULL;
@@ -147,7 +149,7 @@ static int fake_kvm_run(uint64_t gpa, uint32_t *value)
 		*value = (uint32_t)mem_read(gpa, 4);
 		return 0;
 	}
-	if (slot->device->gone || !fake_decodes(slot->device))
+	if (slot->device->gone || !fake_decodes(slot->device) || (cut && gpa == cut))
 		return -EFAULT;
 	*value = DIRECT;
 	return 0;
@@ -271,6 +273,87 @@ Test(passthrough_fault, of_no_device_is_the_end)
 	cr_expect_eq(fake_log_count, 0);
 	end();
 	cr_expect(!passthrough_fault(NULL));
+}
+
+/* BAR 4 of device @n is mapped from a file of another process, as of a vfio-user server. */
+static int from_file(unsigned n, unsigned flags)
+{
+	int fd = memfd_create("bar4", MFD_CLOEXEC | flags);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(ftruncate(fd, 0x100000), 0);
+	fakes[n]->region_fds[4] = fd + 1;
+	return fd;
+}
+
+Test(passthrough_fault, of_a_file_that_its_server_cut_costs_the_bar_its_slot)
+{
+	const uint64_t at = BASE(1) + 0x100000 + 0x8000;
+	unsigned before[DEVICES];
+	uint32_t value = 0;
+	int fd;
+
+	start();
+	fd = from_file(1, 0);
+	for (unsigned i = 0; i < DEVICES; i++)
+		before[i] = slots_of(i);
+	cut = at;
+	cr_expect(guest_reads(at, &value), "the VM goes on");
+	cr_expect_eq(value, mem_read(at, 4), "by message");
+	cr_expect_neq(value, 0xffffffff);
+	cr_expect_neq(value, DIRECT);
+	cr_expect_eq(fake_log_count, 1);
+	cr_expect_not_null(strstr(fake_log_last, names[1]), "%s", fake_log_last);
+	cr_expect_not_null(strstr(fake_log_last, "BAR 4"), "%s", fake_log_last);
+	cr_expect_eq(slots_of(0), before[0]);
+	cr_expect_eq(slots_of(1), before[1] - 1, "its other BARs keep theirs");
+	cr_expect_eq(slots_of(2), before[2]);
+	cr_expect(passthrough_fault(pass), "another vCPU that was on its way");
+
+	/* And it is never trusted again. */
+	command(1, 0);
+	command(1, 6);
+	cr_expect_null(fake_slot_at(at));
+	cr_expect_eq(slots_of(1), before[1] - 1);
+	cr_expect(guest_reads(at, &value));
+	cr_expect_neq(value, DIRECT);
+	cr_expect_eq(fake_log_count, 1);
+	close(fd);
+	end();
+}
+
+Test(passthrough_fault, is_not_blamed_on_a_file_while_a_device_is_at_fault)
+{
+	uint32_t value = 0;
+	unsigned before;
+	int fd;
+
+	start();
+	fd = from_file(1, 0);
+	before = slots_of(1);
+	asleep(fakes[2]);
+	cr_expect(guest_reads(BASE(2) + 0x100, &value));
+	cr_expect_eq(slots_of(1), before);
+	cr_expect_eq(slots_of(2), 0);
+	close(fd);
+	end();
+}
+
+Test(passthrough_fault, is_never_blamed_on_a_sealed_file)
+{
+	const uint64_t at = BASE(1) + 0x100000;
+	uint32_t value = 0;
+	unsigned before;
+	int fd;
+
+	start();
+	fd = from_file(1, MFD_ALLOW_SEALING);
+	before = slots_of(1);
+	cut = at;
+	cr_expect(!guest_reads(at, &value));
+	cr_expect_eq(slots_of(1), before);
+	close(fd);
+	end();
 }
 
 Test(passthrough_fault, after_a_device_has_left_looks_at_the_others)

@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "vmm/base/bus.h"
+#include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 
@@ -363,12 +365,14 @@ static int slots_add(struct vfio_function *vf, unsigned bar)
 		const struct bar_area *area = &b->layout.areas[i];
 
 		b->trapped[i] = false;
-		ret = kvm_slot_add(vf->env.kvm, b->address + area->offset, area->size,
-				   b->host + area->offset, 0, &b->slots[i]);
+		ret = b->distrusted
+			      ? -EPERM
+			      : kvm_slot_add(vf->env.kvm, b->address + area->offset, area->size,
+					     b->host + area->offset, 0, &b->slots[i]);
 		if (!ret)
 			continue;
 		/* A guest that puts one BAR over another has what it asked for. */
-		if (!vf->slots_warned && ret != -EEXIST) {
+		if (!vf->slots_warned && !b->distrusted && ret != -EEXIST) {
 			log_warn("vfio %s: no memory slot for BAR %u at %#llx: %s; its accesses "
 				 "will "
 				 "leave the guest, which is slow",
@@ -517,6 +521,42 @@ void front_bars_revoke(void *ctx)
 		atomic_store(&vf->revoked, true);
 	}
 	pthread_mutex_unlock(&vf->bar_lock);
+}
+
+/* May another process cut the file that BAR @bar is mapped from? Device nodes have no length. */
+static bool can_be_cut(struct vfio_function *vf, unsigned bar)
+{
+	struct stat st;
+	uint64_t offset;
+	int fd;
+
+	return vfio_device_region_fd(vf->vdev, bar, false, &fd, &offset) == 0 &&
+	       fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && !host_size_is_sealed(fd);
+}
+
+bool front_bars_distrust(struct vfio_function *vf)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&vf->bar_lock);
+	for (unsigned n = 0; n < PCI_BAR_COUNT; n++) {
+		struct front_bar *b = &vf->bars[n];
+
+		if (!b->direct || b->distrusted || !can_be_cut(vf, n))
+			continue;
+		log_error("vfio %s: the memory of BAR %u is gone from under the guest, and its "
+			  "file is one that the server may cut: each access goes to the server "
+			  "from now on, which is slow; it should seal the file (F_SEAL_SHRINK)",
+			  vf->id, n);
+		slots_remove(vf, n);
+		b->distrusted = true;
+		vf->revoked_ns = now_ns();
+		any = true;
+		/* Without room on the bus the guest reads ones there. */
+		slots_add(vf, n);
+	}
+	pthread_mutex_unlock(&vf->bar_lock);
+	return any;
 }
 
 void front_bars_restore(struct vfio_function *vf)

@@ -114,8 +114,8 @@ void front_events_gone(struct vfio_function *vf)
 	if (atomic_exchange(&vf->gone, true))
 		return;
 	log_error("vfio %s: the device does not answer any more (all ones); it is taken out of the "
-		  "guest, which goes on; the host's kernel log may say why, and a power cycle may "
-		  "bring it back",
+		  "guest, which goes on; the host's kernel log, or the device's server, may say "
+		  "why",
 		  vf->id);
 	front_bars_revoke(vf);
 	if (vf->leave_timer)
@@ -146,6 +146,11 @@ static bool just_revoked(struct vfio_function *vf)
 	then = vf->revoked_ns;
 	pthread_mutex_unlock(&vf->bar_lock);
 	return then && now - then < FAULT_GRACE_NS;
+}
+
+bool vfio_function_distrust(struct vfio_function *vf)
+{
+	return front_bars_distrust(vf) || just_revoked(vf);
 }
 
 bool vfio_function_fault(struct vfio_function *vf)

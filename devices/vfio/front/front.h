@@ -57,6 +57,7 @@ struct front_bar {
 	bool direct;      /* the areas have their memory slots */
 	uint32_t slots[BAR_AREA_MAX];
 	bool trapped[BAR_AREA_MAX]; /* no slot was to be had for this area: it is on the bus */
+	bool distrusted; /* no slots any more: another process may cut the file behind them */
 	struct front_hole holes[BAR_HOLE_MAX], area_holes[BAR_AREA_MAX];
 	struct front_peer peers[BAR_AREA_MAX];
 	struct doorbell *doorbells; /* in KVM now; descriptors of our own */
@@ -172,6 +173,11 @@ void front_bar_unmap(struct pci_function *fn, unsigned bar, uint64_t address);
 
 /* Every slot, peer mapping and doorbell goes, at once (`revoke` of the contract). Any thread. */
 void front_bars_revoke(void *ctx);
+/*
+ * A fault that no device explains: BARs whose mapped file another process may cut are trapped from now
+ * on, with a message. True when one was, a moment ago at most. Any thread.
+ */
+bool front_bars_distrust(struct vfio_function *vf);
 /* After a revoke, with decode on in the device: what the guest has mapped comes back. */
 void front_bars_restore(struct vfio_function *vf);
 
