@@ -365,6 +365,29 @@ Test(open, the_token_goes_to_the_provider_or_is_refused)
 	fake_device_done(fake);
 }
 
+Test(match, a_token_behind_the_name_is_the_providers_to_judge)
+{
+	static const uint8_t uuid[16] = {0x83, 0xb8, 0xf4, 0xf2, 0x50, 0x9f, 0x38, 0x2f,
+					 0x3c, 0x1e, 0xe6, 0xbf, 0xe0, 0xfa, 0x10, 0x0B};
+	struct fake_device *fake = fake_device_registered("a b");
+	const char *name = "a b vf_token=83b8f4f2-509F-382f-3c1e-e6bfe0fa100b";
+
+	cr_expect_eq(vfio_device_match(&fake->vdev, "a b"), 1);
+	cr_expect_eq(vfio_device_match(&fake->vdev, "a"), 0);
+	cr_expect_eq(vfio_device_match(&fake->vdev, "a vf_token=0"), 0, "of another device");
+	cr_expect_eq(vfio_device_match(&fake->vdev, name), -EINVAL, "nobody wants a token");
+
+	fake->ops.match_token_uuid = fake_token;
+	fake->token = -EACCES;
+	cr_expect_eq(vfio_device_match(&fake->vdev, name), -EACCES);
+	cr_expect_arr_eq(fake->seen_token, uuid, 16);
+	fake->token = 0;
+	cr_expect_eq(vfio_device_match(&fake->vdev, name), 1);
+	cr_expect_eq(vfio_device_match(&fake->vdev, "a b vf_token="), -EINVAL);
+	cr_expect_eq(vfio_device_match(&fake->vdev, "a b b vf_token=0"), -EINVAL);
+	fake_device_done(fake);
+}
+
 static size_t descriptors(void)
 {
 	size_t count = 0;
