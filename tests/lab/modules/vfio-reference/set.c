@@ -72,11 +72,14 @@ long vref_hot_reset_info(struct vref_device *v, struct vfio_pci_hot_reset_info _
 			break;
 		device = &devices[info.count++];
 		device->devfn = to_vref(member)->pdev->id << 3;
-		device->devid = id > 0          ? id
-				: id == -ENOENT ? VFIO_PCI_DEVID_OWNED
-						: VFIO_PCI_DEVID_NOT_OWNED;
-		if (device->devid == VFIO_PCI_DEVID_NOT_OWNED)
+		if (id > 0) {
+			device->devid = id;
+		} else if (id == -ENOENT) {
+			device->devid = VFIO_PCI_DEVID_OWNED;
+		} else {
+			device->devid = VFIO_PCI_DEVID_NOT_OWNED;
 			info.flags &= ~VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+		}
 	}
 	mutex_unlock(&set->lock);
 
