@@ -223,9 +223,27 @@ static void undo(struct work *work, const char *address, const struct check_fact
 	carry_out(work, address, &plan);
 }
 
-static int to_guest(struct work *work, const char *address)
+/* What is known of the device before it is touched. -errno after a message when it had better stay. */
+static int may_move(struct work *work, const char *address, bool to_guest,
+		    struct check_facts *before, struct check_report *report)
 {
 	const struct check_finding *why;
+	int ret = gather(work, address, before, report);
+
+	if (ret < 0)
+		return ret;
+	why = bind_refusal(report, to_guest, work->options->force);
+	if (why)
+		return refuse(before, why);
+	if (!before->pci) {
+		log_error("%s: not a PCI device; its own driver decides on VFIO", before->name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int to_guest(struct work *work, const char *address)
+{
 	struct check_report report;
 	struct check_facts before, after;
 	struct bind_memory memory;
@@ -234,16 +252,9 @@ static int to_guest(struct work *work, const char *address)
 	bool remembered;
 	int ret;
 
-	ret = gather(work, address, &before, &report);
+	ret = may_move(work, address, true, &before, &report);
 	if (ret < 0)
 		return ret;
-	why = bind_refusal(&report, true, work->options->force);
-	if (why)
-		return refuse(&before, why);
-	if (!before.pci) {
-		log_error("%s: not a PCI device; its own driver decides on VFIO", before.name);
-		return -EINVAL;
-	}
 	address = before.address;
 	if (before.vfio && !work->options->driver) {
 		printf("%s: %s has it already\n", address, before.driver);
@@ -288,7 +299,6 @@ static int to_guest(struct work *work, const char *address)
 
 static int to_host(struct work *work, const char *address)
 {
-	const struct check_finding *why;
 	struct check_report report;
 	struct check_facts before, after;
 	struct bind_memory memory;
@@ -296,16 +306,9 @@ static int to_host(struct work *work, const char *address)
 	const char *modalias;
 	int ret;
 
-	ret = gather(work, address, &before, &report);
+	ret = may_move(work, address, false, &before, &report);
 	if (ret < 0)
 		return ret;
-	why = bind_refusal(&report, false, work->options->force);
-	if (why)
-		return refuse(&before, why);
-	if (!before.pci) {
-		log_error("%s: not a PCI device; its own driver decides on VFIO", before.name);
-		return -EINVAL;
-	}
 	address = before.address;
 	recall(work, address, &memory);
 	if (!bind_is_parked(&before)) {

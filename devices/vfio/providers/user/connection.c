@@ -229,6 +229,23 @@ int user_command(struct user_device *ud, struct vfio_user_message *command, cons
 	return rc;
 }
 
+ssize_t user_read(struct user_device *ud, struct vfio_user_message *command, void *buffer)
+{
+	struct vfio_user_message reply;
+	struct vfio_user_packet *packet;
+	ssize_t done = user_call(ud, command, NULL, 0, &reply, &packet);
+
+	if (!done && reply.error) {
+		done = user_errno(reply.error);
+	} else if (!done) {
+		done = (ssize_t)reply.data_size;
+		if (done)
+			memcpy(buffer, reply.data, reply.data_size);
+	}
+	vfio_user_packet_free(packet);
+	return done;
+}
+
 int user_post(struct user_device *ud, struct vfio_user_message *command)
 {
 	struct user_connection *connection = enter(ud);

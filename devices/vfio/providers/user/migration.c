@@ -136,19 +136,8 @@ static ssize_t read_server(struct user_device *ud, void *buffer, size_t count)
 		.command = VFIO_USER_MIG_DATA_READ,
 		.mig_data = {.argsz = (uint32_t)sizeof(command.mig_data) + size, .size = size},
 	};
-	struct vfio_user_packet *packet;
-	struct vfio_user_message reply;
-	ssize_t done = user_call(ud, &command, NULL, 0, &reply, &packet);
 
-	if (!done && reply.error) {
-		done = user_errno(reply.error);
-	} else if (!done) {
-		done = reply.mig_data.size;
-		if (done)
-			memcpy(buffer, reply.data, reply.mig_data.size);
-	}
-	vfio_user_packet_free(packet);
-	return done;
+	return user_read(ud, &command, buffer);
 }
 
 static ssize_t take_ahead(struct user_device *ud, void *buffer, size_t count)

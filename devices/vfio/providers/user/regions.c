@@ -307,19 +307,8 @@ static ssize_t read_piece(struct user_device *ud, uint32_t index, uint64_t at, v
 		.command = VFIO_USER_REGION_READ,
 		.region = {.offset = at, .region = index, .count = count},
 	};
-	struct vfio_user_packet *packet;
-	struct vfio_user_message reply;
-	ssize_t done = user_call(ud, &command, NULL, 0, &reply, &packet);
 
-	if (!done && reply.error) {
-		done = user_errno(reply.error);
-	} else if (!done) {
-		done = reply.region.count;
-		if (done)
-			memcpy(buffer, reply.data, reply.region.count);
-	}
-	vfio_user_packet_free(packet);
-	return done;
+	return user_read(ud, &command, buffer);
 }
 
 static ssize_t write_piece(struct user_device *ud, uint32_t index, uint64_t at, const void *buffer,

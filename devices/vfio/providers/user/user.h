@@ -143,6 +143,11 @@ struct user_connection user_agreed(struct user_device *ud);
  */
 int user_call(struct user_device *ud, struct vfio_user_message *command, const int *fds,
 	      unsigned fd_count, struct vfio_user_message *reply, struct vfio_user_packet **packet);
+/*
+ * The same for a command that reads: its data, no more than the command asks for, to @buffer. How many bytes, or
+ * -errno of either side.
+ */
+ssize_t user_read(struct user_device *ud, struct vfio_user_message *command, void *buffer);
 /* The same for a command whose reply says no more than yes or no: 0 or -errno. */
 int user_command(struct user_device *ud, struct vfio_user_message *command, const int *fds,
 		 unsigned fd_count);
