@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What attaching a device costs: the VFIO and iommufd calls of a VMM until its first KVM_RUN, and the
- * time its attaching thread spends inside and outside of system calls on the way.
+ * What attaching a device costs: the VFIO and iommufd calls of a VMM until its first KVM_RUN, the time
+ * until then, and how much of the processor its attaching thread has outside of system calls.
  *
  *   calls COMMAND [ARGUMENTS...]
  *
  * The time runs from the first open of /dev/iommu or of a node in /dev/vfio, in the thread that does
  * it, to the first KVM_RUN of any thread. Then the VMM is killed. It is traced with ptrace, and what
  * a stop costs is measured in the same run, by a child that does nothing but getppid, and taken off.
+ * Outside of system calls it is the thread's own time on a processor, page faults and all, so that
+ * what else there runs in between does not count; a total has that too, and waiting.
  *
- * Prints lines of "NAME VALUE": map, bind, reset (calls), inside_us, outside_us, total_us, calls,
- * stop_inside_ns, stop_outside_ns (what was taken off for each system call), then one line
+ * Prints lines of "NAME VALUE": map, bind, reset (calls), outside_us, total_us, calls,
+ * stop_total_ns, stop_outside_ns (what was taken off for each system call), then one line
  * "ioctl NAME COUNT" for each kind of VFIO or iommufd call.
  */
 #include <err.h>
@@ -69,13 +71,14 @@ static const struct {
 struct thread {
 	pid_t id;
 	uint64_t resumed; /* when it was last let go, in nanoseconds */
+	uint64_t used;    /* of a processor by then, in nanoseconds */
 	bool inside;      /* of a system call */
 };
 
 struct trace {
 	struct thread threads[MAX_THREADS];
 	pid_t timed; /* the thread whose time runs; 0 before */
-	uint64_t inside, outside;
+	uint64_t total, outside;
 	unsigned calls;
 	unsigned ioctls[256]; /* of VFIO and iommufd, by number */
 	unsigned set_attr;
@@ -88,6 +91,23 @@ static uint64_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* What a stopped thread has had of a processor, in nanoseconds: the scheduler's own count. */
+static uint64_t used_by(pid_t id)
+{
+	char path[40];
+	unsigned long long used;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", id);
+	file = fopen(path, "r");
+	if (file == NULL || fscanf(file, "%llu", &used) != 1)
+		err(1, "%s", path);
+	if (used == 0)
+		errx(1, "%s: this kernel does not count", path);
+	fclose(file);
+	return used;
 }
 
 static struct thread *thread_of(struct trace *t, pid_t id)
@@ -136,11 +156,11 @@ static void system_call(struct trace *t, struct thread *thread, uint64_t when)
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, thread->id, sizeof(info), &info) < 0)
 		err(1, "PTRACE_GET_SYSCALL_INFO");
 	thread->inside = info.op == PTRACE_SYSCALL_INFO_ENTRY;
+	if (timed)
+		t->total += when - thread->resumed;
 	if (timed && thread->inside) {
-		t->outside += when - thread->resumed;
+		t->outside += used_by(thread->id) - thread->used;
 		t->calls++;
-	} else if (timed) {
-		t->inside += when - thread->resumed;
 	}
 	if (!thread->inside)
 		return;
@@ -162,10 +182,7 @@ static void close_time(struct trace *t, uint64_t when)
 	/* Where it is the one that stopped, its time has been taken. */
 	if (thread->resumed > when)
 		return;
-	if (thread->inside)
-		t->inside += when - thread->resumed;
-	else
-		t->outside += when - thread->resumed;
+	t->total += when - thread->resumed;
 }
 
 /* Trace @child, stopped in its first exec or by itself, until it ends or runs a guest. */
@@ -179,6 +196,7 @@ static void trace_until_run(struct trace *t, pid_t child)
 		   PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |
 			   PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL) < 0)
 		err(1, "PTRACE_SETOPTIONS");
+	thread_of(t, child)->used = used_by(child);
 	thread_of(t, child)->resumed = now();
 	ptrace(PTRACE_SYSCALL, child, NULL, 0);
 	while (!t->over) {
@@ -205,14 +223,16 @@ static void trace_until_run(struct trace *t, pid_t child)
 			break;
 		}
 		/* A stop for anything else is in the middle of what it does: the little it adds stays. */
-		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+		if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
+			thread->used = t->timed == id ? used_by(id) : 0;
 			thread->resumed = now();
+		}
 		ptrace(PTRACE_SYSCALL, id, NULL, signal);
 	}
 }
 
 /* What tracing adds to one system call and to the way between two. */
-static void calibrate(uint64_t *inside, uint64_t *outside)
+static void calibrate(uint64_t *total, uint64_t *outside)
 {
 	static struct trace t;
 	pid_t child = fork();
@@ -228,7 +248,7 @@ static void calibrate(uint64_t *inside, uint64_t *outside)
 	}
 	t.timed = child;
 	trace_until_run(&t, child);
-	*inside = t.inside / t.calls;
+	*total = t.total / t.calls;
 	*outside = t.outside / t.calls;
 }
 
@@ -251,12 +271,12 @@ static unsigned in_group(const struct trace *t, const char *group)
 int main(int argc, char **argv)
 {
 	static struct trace t;
-	uint64_t stop_inside, stop_outside, inside, outside;
+	uint64_t stop_total, stop_outside;
 	pid_t child;
 
 	if (argc < 2)
 		errx(2, "usage: calls COMMAND [ARGUMENTS...]");
-	calibrate(&stop_inside, &stop_outside);
+	calibrate(&stop_total, &stop_outside);
 	child = fork();
 	if (child < 0)
 		err(1, "fork");
@@ -270,14 +290,12 @@ int main(int argc, char **argv)
 	if (!t.over || t.timed == 0)
 		errx(1, "%s: no guest ran, or without a device", argv[1]);
 
-	inside = net_us(t.inside, t.calls, stop_inside);
-	outside = net_us(t.outside, t.calls, stop_outside);
 	printf("map %u\nbind %u\nreset %u\n", in_group(&t, "map"), in_group(&t, "bind"),
 	       in_group(&t, "reset"));
-	printf("inside_us %llu\noutside_us %llu\ntotal_us %llu\ncalls %u\n",
-	       (unsigned long long)inside, (unsigned long long)outside,
-	       (unsigned long long)(inside + outside), t.calls);
-	printf("stop_inside_ns %llu\nstop_outside_ns %llu\n", (unsigned long long)stop_inside,
+	printf("outside_us %llu\ntotal_us %llu\ncalls %u\n",
+	       (unsigned long long)net_us(t.outside, t.calls, stop_outside),
+	       (unsigned long long)net_us(t.total, t.calls, stop_total), t.calls);
+	printf("stop_total_ns %llu\nstop_outside_ns %llu\n", (unsigned long long)stop_total,
 	       (unsigned long long)stop_outside);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (t.ioctls[names[i].nr] > 0)
