@@ -179,7 +179,7 @@ test-full: setup
 
 JOBS ?= $(shell nproc)
 
-# Not a test: a figure that misses its target is shown, and nothing fails. PARTS='native user exits attach'
+# Not a test: a figure that misses its target is shown, and nothing fails. PARTS='native user providers exits attach'
 bench: setup
 	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
 	$(Q)BUILD=$(BUILD) tests/bench/run $(PARTS)

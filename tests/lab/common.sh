@@ -189,14 +189,21 @@ fill_in()
 		file=$(sluice_binary) || return 1
 		cp "$file" "$1/in/sluice"
 	fi
-	printf '%s\n' "lab_vmm=$lab_vmm" "lab_tsc_khz=$lab_tsc_khz" "lab_seconds=$lab_seconds" "lab_slow=$lab_slow" \
+	printf '%s\n' "lab_vmm=$lab_vmm" "lab_tsc_khz=$(tsc_khz)" "lab_seconds=$lab_seconds" "lab_slow=$lab_slow" \
 		"lab_want_warnings=$lab_want_warnings" >"$1/in/env"
+}
+
+# tsc_khz: what the TSC of the lab host counts, and of its guests.
+tsc_khz()
+{
+	# QEMU's TSC counts the nanoseconds of its virtual clock where that counts instructions.
+	if [ "$lab_clock" = instructions ]; then echo 1000000; else echo "$lab_tsc_khz"; fi
 }
 
 # lab_command DIR KERNEL-ARGS QEMU-ARGS...: the array lab_command, ready to run.
 lab_command()
 {
-	local dir=$1 args=$2 iommu share khz=$lab_tsc_khz accel=tcg,thread=multi cpu=max
+	local dir=$1 args=$2 iommu share accel=tcg,thread=multi cpu=max
 	shift 2
 
 	device_args "$dir"
@@ -205,16 +212,15 @@ lab_command()
 	# QEMU itself is there for cases that compare with it.
 	share+=("qemu,path=$lab_qemu,readonly=on")
 	if [ "$lab_clock" = instructions ]; then
-		# QEMU's TSC counts the nanoseconds of its virtual clock then. Of `rep stosb` it counts every byte, as no processor
-		# does: without erms pages are cleared by words.
-		khz=1000000 accel=tcg,thread=single cpu=max,erms=off,fsrm=off
+		# Of `rep stosb` it counts every byte, as no processor does: without erms pages are cleared by words.
+		accel=tcg,thread=single cpu=max,erms=off,fsrm=off
 		set -- "$@" -icount shift=0,sleep=off
 	fi
 	# shellcheck disable=SC2206 # words
 	lab_command=("$lab_qemu/bin/qemu-system-x86_64" -nodefaults -no-user-config -display none -no-reboot
 		-machine q35 -accel "$accel" -cpu "$cpu" -smp "$lab_cpus" -m "$lab_memory" $iommu
 		-kernel "$lab_kernel/bzImage" -initrd "$lab_initramfs"
-		-append "console=ttyS0 panic=-1 quiet cryptomgr.notests intel_iommu=on,sm_on no_timer_check tsc=reliable tsc_early_khz=$khz $lab_args $args"
+		-append "console=ttyS0 panic=-1 quiet cryptomgr.notests intel_iommu=on,sm_on no_timer_check tsc=reliable tsc_early_khz=$(tsc_khz) $lab_args $args"
 		"${device_args[@]}")
 	for share in "${share[@]}"; do
 		lab_command+=(-fsdev "local,id=${share%%,*},${share#*,},security_model=none"

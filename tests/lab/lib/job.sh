@@ -252,7 +252,7 @@ exec_vmm()
 # qemu_args ARGUMENTS...: those of "sluice run" for QEMU, in $qemu_args.
 qemu_args()
 {
-	qemu_memory=256M qemu_cpus=1 qemu_args='' qemu_port=0
+	qemu_memory=256M qemu_cpus=1 qemu_args='' qemu_port=0 qemu_shared=''
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--memory) qemu_memory=$2 ;;
@@ -260,13 +260,22 @@ qemu_args()
 		--vfio)
 			qemu_port=$((qemu_port + 1))
 			qemu_args="$qemu_args -device pcie-root-port,id=port$qemu_port,chassis=$qemu_port,slot=$qemu_port"
-			qemu_args="$qemu_args -device vfio-pci,host=${2%%,*},iommufd=iommufd0,bus=port$qemu_port"
+			case $2 in
+			# Another process is to have the guest's memory.
+			user:*)
+				qemu_shared=,share=on
+				qemu_socket="{\"type\":\"unix\",\"path\":\"${2#user:}\"}"
+				qemu_args="$qemu_args -device {\"driver\":\"vfio-user-pci\",\"bus\":\"port$qemu_port\",\"socket\":$qemu_socket}"
+				;;
+			*) qemu_args="$qemu_args -device vfio-pci,host=${2%%,*},iommufd=iommufd0,bus=port$qemu_port" ;;
+			esac
 			;;
 		--disk) qemu_args="$qemu_args -drive if=virtio,format=raw,file=${2#path=}" ;;
 		*) echo "$1 has no translation for QEMU" >&2; return 1 ;;
 		esac
 		shift 2
 	done
+	[ -z "$qemu_shared" ] || qemu_args="$qemu_args -object memory-backend-memfd,id=ram,size=$qemu_memory$qemu_shared -machine memory-backend=ram"
 	qemu_args="-smp $qemu_cpus -m $qemu_memory $qemu_args"
 }
 
