@@ -11,7 +11,9 @@ job()
 {
 	. /lab/in/lib/refdev.sh
 	mv /dev/iommu /dev/iommu.away
+	guest_tools guestdev
 	refdev_guest soft --vfio soft:reference
+	refdev_rings soft
 	same 'nothing of VFIO is open' "$(readlink /proc/"$(guest_pid soft)"/fd/* | grep -c -e iommu -e vfio)" 0
 	same 'the memory of the guest is not pinned' \
 		"$(awk '/^VmPin/ { print $2 }' "/proc/$(guest_pid soft)/status")" 0

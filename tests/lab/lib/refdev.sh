@@ -14,6 +14,24 @@ refdev_does()
 	fi
 }
 
+# refdev_rings GUEST, which has guestdev: 10,000 doorbells that the device takes by eventfd. Each arrives, and KVM counts no access
+# for user space but those of the driver that goes and comes.
+refdev_rings()
+{
+	rings_before=$(cat "/sys/kernel/debug/kvm/$(guest_pid "$1")"-*/mmio_exits)
+	# With COMMAND at 0: none of them does anything.
+	refdev_does "$1" '10,000 doorbells by eventfd arrive' '^rung 10000([^0-9]|$)' "$(echo '
+		d=$(cd /sys/bus/pci/drivers/refdev && echo 0*);
+		rung() { echo $((0x$(guestdev peek $d 0 0x40) + 0x$(guestdev peek $d 0 0x60))); };
+		rmmod refdev && echo 1 >/sys/bus/pci/devices/$d/enable && guestdev poke $d 0 0x114 1 && n=$(rung) &&
+		guestdev poke $d 0 0x144 10000 &&
+		until [ $(guestdev peek $d 0 0x24) = 00000000 ]; do :; done &&
+		echo rung $(($(rung) - n)) && insmod /lib/modules/refdev.ko' | tr -d '\n\t')"
+	rings_exits=$(($(cat "/sys/kernel/debug/kvm/$(guest_pid "$1")"-*/mmio_exits) - rings_before))
+	echo "# $1: $rings_exits exits beside them"
+	check "$1: and none leaves the guest" test "$rings_exits" -lt 3000
+}
+
 # refdev_guest NAME ARGUMENTS...: a guest with two processors gets to its shell, finds the device, and moves 100 MiB by DMA, with
 # checksums and an interrupt for each request. The guest goes on.
 refdev_guest()
