@@ -26,9 +26,11 @@ serve()
 job()
 {
 	. /lab/in/lib/refdev.sh
+	guest_tools guestdev
 
 	serve ours /lab/in/sluice serve --vfio soft:reference --socket /tmp/ours.sock || return
 	refdev_guest ours --vfio user:/tmp/ours.sock
+	refdev_rings ours
 	guest_quit ours
 	same 'ours: the guest ended well' "$guest_status" 0
 	kill $server
