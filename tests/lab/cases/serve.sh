@@ -15,10 +15,12 @@ host_before()
 	dd if="$lab_run/disk1.img" bs=1M skip=16 count=4 status=none | md5sum | cut -c1-32 >"$lab_run/in/sum"
 }
 
-# serve KEYS: the server, as $serve.
+# serve KEYS [OPTIONS...]: the server, as $serve.
 serve()
 {
-	/lab/in/sluice serve --vfio "$nvme" --socket "/tmp/nvme.sock$1" -vv >/tmp/serve.log 2>&1 &
+	serve_keys=$1
+	shift
+	/lab/in/sluice serve --vfio "$nvme" --socket "/tmp/nvme.sock$serve_keys" "$@" -vv >/tmp/serve.log 2>&1 &
 	serve=$!
 	wait_for 30 test -S /tmp/nvme.sock
 }
@@ -38,10 +40,20 @@ job()
 {
 	nvme=$(device 1)
 	check 'bind' bind "$nvme" || return
-	check 'served' serve '' || { cat /tmp/serve.log >&2; return; }
+	# The doorbell of the first I/O queue (NVMe base specification: 1000h + 2 * stride), for the tails that come first. One that
+	# got lost would be a command that nobody does.
+	doorbells=
+	for tail in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
+		doorbells="$doorbells --doorbell region=0,offset=0x1008,size=4,value=$tail"
+	done
+	# shellcheck disable=SC2086 # words
+	check 'served' serve '' $doorbells || { cat /tmp/serve.log >&2; return; }
 
 	check 'a guest' guest_start first --vfio user:/tmp/nvme.sock || { cat /tmp/serve.log >&2; return; }
 	reads first
+	kill -USR1 "$(guest_pid first)"
+	check 'doorbells are in KVM, and in the kernel of the host' wait_for 30 grep -qE '"doorbells": ?16' /tmp/first.log
+	lacks 'all of them' /tmp/serve.log 'goes by messages'
 	same 'nothing of VFIO is open in its VMM' "$(readlink /proc/"$(guest_pid first)"/fd/* | grep -c -e iommu -e /vfio)" 0
 	kill -9 "$(guest_pid first)"
 	check 'the server sees that it was killed' wait_for 30 has_gone 1
