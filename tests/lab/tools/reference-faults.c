@@ -434,6 +434,7 @@ static void closing(void)
 
 static void removal(void)
 {
+	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind)};
 	const int error = eventfd(0, EFD_NONBLOCK);
 
 	check(!set_irq(VFIO_PCI_ERR_IRQ_INDEX, TRIGGER, error), "the error interrupt");
@@ -446,6 +447,14 @@ static void removal(void)
 	      "all reads are ones");
 	fails(set_state(VFIO_DEVICE_STATE_STOP, NULL), ENODEV, "it changes no state");
 	close(error);
+	end();
+
+	// Open resets a device, and there is none left to be reset.
+	bind.iommufd = iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	device = open_node();
+	fails(ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind), ENODEV, "nobody opens it again");
+	close(device);
+	close(iommufd);
 }
 
 // ---- the legacy group --------------------------------------------------------------------------
@@ -520,6 +529,5 @@ int main(int argc, char **argv)
 	failed_attach();
 	closing();
 	removal();
-	end();
 	return failures > 0;
 }

@@ -271,10 +271,8 @@ static inline uint32_t state(void)
 }
 
 // Open the device of @sysfs_dir, with memory mapped and vector 0 set.
-static inline bool begin(void)
+static inline int open_node(void)
 {
-	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind)};
-	struct iommu_ioas_alloc alloc = {.size = sizeof(alloc)};
 	char path[512], name[32];
 	int index;
 
@@ -284,8 +282,16 @@ static inline bool begin(void)
 			break;
 	}
 	snprintf(name, sizeof(name), "/dev/vfio/devices/vfio%d", index);
+	return open(name, O_RDWR | O_CLOEXEC);
+}
+
+static inline bool begin(void)
+{
+	struct vfio_device_bind_iommufd bind = {.argsz = sizeof(bind)};
+	struct iommu_ioas_alloc alloc = {.size = sizeof(alloc)};
+
 	iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
-	device = open(name, O_RDWR | O_CLOEXEC);
+	device = open_node();
 	bind.iommufd = iommufd;
 	if (!check(!ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind), "bind"))
 		return false;
