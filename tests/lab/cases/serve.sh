@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A disk of the host at second hand: `sluice serve` has the NVMe, guests get it by vfio-user. Data by DMA and interrupts by
 # MSI-X are the same; the client has neither the device nor /dev/iommu; one that is killed is cleaned up behind, and the next has
-# the device; SIGTERM leaves nothing behind. Then the same with the descriptor given away.
+# the device; QEMU as the client has it too; SIGTERM leaves nothing behind. Then the same with the descriptor given away.
 # shellcheck shell=sh disable=SC2034
 
 lab_devices='
@@ -65,6 +65,19 @@ job()
 	reads second
 	guest_quit second
 	same 'it ended well' "$guest_status" 0
+	check 'the server sees that' wait_for 30 has_gone 2
+
+	# The same kernel, initramfs and disk, with a client that others wrote.
+	lab_vmm=qemu
+	check "a guest of QEMU's" guest_start qemu --vfio user:/tmp/nvme.sock || { cat /tmp/serve.log >&2; return; }
+	reads qemu
+	same "nothing of VFIO is open in it" "$(readlink /proc/"$(guest_pid qemu)"/fd/* | grep -c -e '/vfio')" 0
+	guest_quit qemu
+	same 'it ended well' "$guest_status" 0
+	check 'the server sees that' wait_for 30 has_gone 3
+	check 'and has no memory of it any more' wait_for 30 nothing_pinned
+	lab_vmm=sluice
+
 	kill $serve
 	check 'the server ends well' wait $serve
 	check 'and removes its socket' test ! -e /tmp/nvme.sock
