@@ -158,11 +158,13 @@ static void test_process(struct run *run)
 	/* Nobody would wait for it any more. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	step(run, "making the machine and the device");
-	rc = run_begin(run);
+	rc = run->test->flags & OTHERS ? other_begin(run) : 0;
+	rc = rc ? rc : run_begin(run);
 	if (expect_rc(run, rc, 0, "the machine and the device")) {
 		step(run, "the test itself");
 		run->test->run(run);
 		step(run, "giving everything back");
+		other_end(run, 0);
 		run_end(run);
 	}
 	fflush(NULL);

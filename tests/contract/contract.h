@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "devices/vfio/device.h"
 #include "devices/vfio/provider.h"
@@ -121,6 +122,7 @@ enum {
 	CLOSED = 1u << 0,   /* the device is made and registered, not opened */
 	DETACHED = 1u << 1, /* opened, not attached */
 	ALONE = 1u << 2,    /* no device is made */
+	OTHERS = 1u << 3,   /* another process is at hand (other.c) */
 };
 
 struct contract_test {
@@ -162,6 +164,9 @@ struct run {
 
 	struct vfio_device *vdev; /* NULL once given back */
 	struct vfio_device_info info;
+
+	pid_t other_process; /* of OTHERS; 0: none, or it has ended */
+	int orders;          /* a socket to it */
 };
 
 /* ---- verdicts: of the first failure the text is kept, and every one fails the test -------------- */
@@ -194,6 +199,17 @@ void device_give_back(struct vfio_device *vdev);
 int attach(struct run *run, struct ioas *space);
 /* A space with one page table of its own: @size bytes of run->memory at @offset, at MEMORY_IOVA. */
 struct ioas *space_create(struct run *run, uint64_t offset, uint64_t size);
+
+/* ---- other.c: another process (flag OTHERS) ----------------------------------------------------- */
+
+/* Make it, before this one has a thread; -errno. */
+int other_begin(struct run *run);
+/* It begins with @work, once. Its @run is that of before run_begin(); what @work opens stays open. */
+void other_do(struct run *run, int (*work)(struct run *run));
+/* Wait for the end of that work: what it answered, 0 or -errno. */
+int other_done(struct run *run);
+/* It ends, killed by @signal where that is not 0; nothing where it has ended. */
+void other_end(struct run *run, int signal);
 
 /* The loop has turned: what it was to do before is done. */
 void loop_turn(struct run *run);

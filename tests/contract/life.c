@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/contract/contract.h"
@@ -135,7 +134,7 @@ static void cycles_leave_nothing(struct run *run)
 
 static const struct contract_test in_other_process = {.id = "another process", .flags = CLOSED};
 
-/* In a fork: a VM of its own with the same device, opened. */
+/* A VM of its own with the same device, opened. */
 static int other_open(struct run *run, struct run *other)
 {
 	int rc;
@@ -149,20 +148,26 @@ static int other_open(struct run *run, struct run *other)
 	return rc ? rc : device_open(other, other->vdev);
 }
 
+static int opens(struct run *run)
+{
+	static struct run other;
+
+	return other_open(run, &other);
+}
+
 static void one_open_in_the_system(struct run *run)
 {
-	struct run other;
-	int status = 0;
-	pid_t pid;
-
-	pid = fork();
-	if (!pid)
-		_exit(-other_open(run, &other));
-	expect(run, pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status),
-	       "the other process did not end well (%#x)", (unsigned)status);
-	expect_rc(run, -WEXITSTATUS(status), answer(run, "errno", -EINVAL),
-		  "open by another process");
+	other_do(run, opens);
+	expect_rc(run, other_done(run), answer(run, "errno", -EINVAL), "open by another process");
 	config_read(run, 0, 4);
+}
+
+static int opens_and_attaches(struct run *run)
+{
+	static struct run other;
+	const int rc = other_open(run, &other);
+
+	return rc ? rc : attach(&other, other.space);
 }
 
 static bool opens_again(void *ctx)
@@ -174,27 +179,10 @@ static bool opens_again(void *ctx)
 
 static void kill_leaves_nothing(struct run *run)
 {
-	int ready[2], status;
-	struct run other;
-	char byte = 0;
-	pid_t pid;
-
-	expect_rc(run, pipe(ready), 0, "a pipe");
-	pid = fork();
-	if (!pid) {
-		byte = (char)-other_open(run, &other);
-		if (!byte)
-			byte = (char)-attach(&other, other.space);
-		if (write(ready[1], &byte, 1) == 1)
-			pause();
-		_exit(1);
-	}
+	other_do(run, opens_and_attaches);
 	step(run, "waiting for the other process to open the device");
-	expect(run, read(ready[0], &byte, 1) == 1 && !byte, "the other process: errno %d", byte);
-	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
-	close(ready[0]);
-	close(ready[1]);
+	expect_rc(run, other_done(run), 0, "open and attach by the other process");
+	other_end(run, SIGKILL);
 	/* The last reference of a dead process is dropped by a worker of the kernel, or the server. */
 	step(run, "opening the device that a dead process had");
 	wait_until(opens_again, run);
@@ -343,40 +331,34 @@ static bool both_closed_in_the_kernel(void *ctx)
 	return closed_in_the_kernel(ctx) && other_control_get(ctx, "open_count") == 0;
 }
 
+static int opens_both(struct run *run)
+{
+	static struct run other;
+	struct vfio_device *second;
+	const int rc = other_open(run, &other);
+
+	if (rc)
+		return rc;
+	second = other_make(&other);
+	return second ? device_open(&other, second) : -EIO;
+}
+
 /* Both devices of a VM: nobody but the kernel is left to put what they hold. */
 static void kill_puts_the_kvm(struct run *run)
 {
-	int ready[2], status;
-	struct vfio_device *second;
-	struct run other;
-	char byte = 0;
-	pid_t pid;
-
 	if (!expect(run, run->other, "--other names no second device"))
 		return;
-	expect_rc(run, pipe(ready), 0, "a pipe");
-	pid = fork();
-	if (!pid) {
-		byte = (char)-other_open(run, &other);
-		second = byte ? NULL : other_make(&other);
-		byte = byte ? byte : second ? (char)-device_open(&other, second) : EIO;
-		if (write(ready[1], &byte, 1) == 1)
-			pause();
-		_exit(1);
-	}
-	step(run, "waiting for the other process to open the device");
-	expect(run, read(ready[0], &byte, 1) == 1 && !byte, "the other process: errno %d", byte);
+	other_do(run, opens_both);
+	step(run, "waiting for the other process to open the devices");
+	expect_rc(run, other_done(run), 0, "open by the other process");
 	expect_rc(run, control_get(run, "holds_kvm"), 1, "a KVM held by the other process");
 	expect_rc(run, other_control_get(run, "holds_kvm"), 1, "a KVM held by its other device");
-	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
+	other_end(run, SIGKILL);
 	step(run, "waiting for the kernel to close what a dead process had");
 	wait_until(both_closed_in_the_kernel, run);
 	expect_rc(run, control_get(run, "holds_kvm"), 0, "a KVM held after the kill");
 	expect_rc(run, other_control_get(run, "holds_kvm"), 0,
 		  "a KVM held by the other device after the kill");
-	close(ready[0]);
-	close(ready[1]);
 }
 
 /* ---- names and state -------------------------------------------------------------------------- */
@@ -514,10 +496,10 @@ const struct contract_test life_tests[] = {
 	{"life.cycles_leave_nothing",
 	 "vfio_device_ops.close_device, vfio_device_ops.unbind_iommufd", 0, CLOSED,
 	 cycles_leave_nothing},
-	{"life.one_open_in_the_system", "vfio_device.open_count", HAS_NODE, 0,
+	{"life.one_open_in_the_system", "vfio_device.open_count", HAS_NODE, OTHERS,
 	 one_open_in_the_system},
-	{"life.kill_leaves_nothing", "vfio_device.kvm, vfio_device.put_kvm", HAS_OTHERS, CLOSED,
-	 kill_leaves_nothing},
+	{"life.kill_leaves_nothing", "vfio_device.kvm, vfio_device.put_kvm", HAS_OTHERS,
+	 CLOSED | OTHERS, kill_leaves_nothing},
 	{"life.open_wants_registration", "vfio_device.registered, vfio_device.refcount", 0, CLOSED,
 	 open_wants_registration},
 	{"life.unregister_waits_for_the_last_reference",
@@ -532,8 +514,8 @@ const struct contract_test life_tests[] = {
 	 CLOSED, the_driver_sees_the_kvm},
 	{"life.a_device_may_need_a_kvm", "vfio_device.kvm, vfio_device_ops.bind_iommufd",
 	 HAS_DRIVER_SEEN, CLOSED, a_device_may_need_a_kvm},
-	{"life.kill_puts_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_DRIVER_SEEN, CLOSED,
-	 kill_puts_the_kvm},
+	{"life.kill_puts_the_kvm", "vfio_device.kvm, vfio_device.put_kvm", HAS_DRIVER_SEEN,
+	 CLOSED | OTHERS, kill_puts_the_kvm},
 	{"life.names_match",
 	 "vfio_device.dev, vfio_device.ops, vfio_device_ops.name, vfio_device_ops.match", 0, 0,
 	 names_match},

@@ -2,7 +2,6 @@
 /* Device sets: who is reset together, and what is done under the set's lock. */
 #include <errno.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "devices/vfio/core.h"
@@ -213,14 +212,15 @@ static void hot_reset_revokes_every_member(struct run *run)
 
 /* ---- the kernel's own set, as the driver of the device sees it ---------------------------------- */
 
-/* In a fork: another VM, with the other device. */
+/* In another process: another VM, with the other device. */
 static int other_user(struct run *run)
 {
 	static const struct contract_test test = {.id = "another process", .flags = ALONE};
-	struct run other = {
-		.target = run->target, .test = &test, .device = run->other, .result = run->result};
+	static struct run other;
 	struct user user = {.run = &other};
 
+	other = (struct run){
+		.target = run->target, .test = &test, .device = run->other, .result = run->result};
 	user.rc = run_begin(&other);
 	user.rc = user.rc ? user.rc : device_make(&other, &user.vdev);
 	for (int i = 0; i < 3 && !user.rc; i++)
@@ -234,15 +234,11 @@ static void the_driver_is_called_under_the_lock(struct run *run)
 	struct vfio_pci_hot_reset reset = {.argsz = sizeof(reset)};
 	struct user user = {.run = run, .vdev = run->vdev};
 	const long before = control_get(run, "set_calls");
-	int status = 0;
-	pid_t pid;
 
 	if (!expect(run, run->other, "--other names no second device"))
 		return;
 	control_set(run, "set_delay_us", "1000");
-	pid = fork();
-	if (!pid)
-		_exit(-other_user(run));
+	other_do(run, other_user);
 	for (int i = 0; i < 3 && !user.rc; i++)
 		open_and_close(&user);
 	expect_rc(run, user.rc, 0, "open and attach");
@@ -255,9 +251,7 @@ static void the_driver_is_called_under_the_lock(struct run *run)
 				  -EINVAL, "hot reset of a set that another process has");
 		vfio_device_close(run->vdev);
 	}
-	expect(run, pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status),
-	       "the other process did not end well (%#x)", (unsigned)status);
-	expect_rc(run, -WEXITSTATUS(status), 0, "open and attach of the other");
+	expect_rc(run, other_done(run), 0, "open and attach of the other");
 	control_set(run, "set_delay_us", "0");
 	expect(run, control_get(run, "set_calls") >= before + 36, "the driver was called %ld times",
 	       control_get(run, "set_calls") - before);
@@ -286,6 +280,6 @@ const struct contract_test sets_tests[] = {
 	 hot_reset_revokes_every_member},
 	{"sets.the_driver_is_called_under_the_lock",
 	 "vfio_device_set.lock, vfio_device_ops.open_device, vfio_device_ops.close_device",
-	 HAS_DRIVER_SEEN, CLOSED, the_driver_is_called_under_the_lock},
+	 HAS_DRIVER_SEEN, CLOSED | OTHERS, the_driver_is_called_under_the_lock},
 	{0},
 };
