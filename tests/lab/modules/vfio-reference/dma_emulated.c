@@ -49,7 +49,8 @@ void vref_emulated_dma_unmap(struct vfio_device *vdev, u64 iova, u64 length)
 
 	guard(mutex)(&v->pin.lock);
 	v->dma_unmaps++;
-	if (v->pin.page && v->pin.iova + PAGE_SIZE > iova && v->pin.iova - iova < length)
+	/* Begins in the range, or the range in it; by differences, since the last page ends at 0. */
+	if (v->pin.page && (v->pin.iova - iova < length || iova - v->pin.iova < PAGE_SIZE))
 		vref_unpin(v);
 }
 
