@@ -60,9 +60,9 @@ struct options {
 };
 
 static const struct contract_test *const tables[] = {
-	life_tests,   sets_tests,    iommu_tests, pasid_tests,    regions_tests,
-	mmap_tests,   irqs_tests,    reset_tests, features_tests, migration_tests,
-	stream_tests, logging_tests, dma_tests,   token_tests,    request_tests,
+	life_tests, sets_tests,  iommu_tests,    pasid_tests,     regions_tests, mmap_tests,
+	irqs_tests, reset_tests, features_tests, migration_tests, stream_tests,  logging_tests,
+	dma_tests,  token_tests, request_tests,  limits_tests,
 };
 
 #define TABLES (sizeof(tables) / sizeof(tables[0]))

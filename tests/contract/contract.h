@@ -137,7 +137,7 @@ struct contract_test {
 extern const struct contract_test life_tests[], sets_tests[], iommu_tests[], pasid_tests[],
 	regions_tests[], mmap_tests[], irqs_tests[], reset_tests[], features_tests[],
 	migration_tests[], stream_tests[], logging_tests[], dma_tests[], token_tests[],
-	request_tests[];
+	request_tests[], limits_tests[];
 
 #define MEMORY_IOVA 0x1000000ull
 #define MEMORY_SIZE 0x400000ull

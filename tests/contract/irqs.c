@@ -341,6 +341,63 @@ static void the_device_raises_its_vectors(struct run *run)
 	vectors_free(&vectors);
 }
 
+/* How often vector 0 has arrived since the last look, and no other has. */
+static eventfd_t first_arrived(const struct vectors *vectors)
+{
+	eventfd_t value = 0, other;
+
+	if (eventfd_read(vectors->fds[0], &value))
+		value = 0;
+	for (uint32_t i = 1; i < vectors->count; i++) {
+		if (!eventfd_read(vectors->fds[i], &other))
+			return UINT64_MAX;
+	}
+	return value;
+}
+
+/* It comes, once. */
+static bool wait_for_first(struct run *run, const struct vectors *vectors)
+{
+	eventfd_t arrived = 0;
+
+	while (!arrived)
+		arrived = first_arrived(vectors);
+	return expect(run, arrived == 1, "%llu interrupts of vector 0, or others",
+		      (unsigned long long)arrived);
+}
+
+/* A driver that comes and goes: copies raise nothing that was not asked for, and errors disturb nobody. */
+static void copies_errors_and_vectors_take_turns(struct run *run)
+{
+	const struct driver *driver = run->target->driver;
+	const uint64_t hole = MEMORY_IOVA + 2 * MEMORY_SIZE;
+	const uint32_t length = 0x20000;
+	struct vectors vectors;
+
+	if (!vectors_make(run, &vectors))
+		return;
+	for (int i = 0; i < 10; i++) {
+		step(run, "round %d", i);
+		expect_rc(run, driver->start(run), 0, "start");
+		expect_rc(run, vectors_connect(run, &vectors), 0, "all vectors");
+		memset(run->memory, 'x' + i, length);
+		memset(run->memory + length, 'A', length);
+		expect_rc(run, driver->copy(run, 0, MEMORY_IOVA, MEMORY_IOVA + length, length), 0,
+			  "a copy");
+		expect(run, !memcmp(run->memory, run->memory + length, length), "the bytes differ");
+		expect(run, driver->copy(run, 0, hole, MEMORY_IOVA, length) > 0, "from a hole");
+		expect(run, driver->copy(run, 0, MEMORY_IOVA, hole, length) > 0, "into a hole");
+		expect(run, !first_arrived(&vectors), "vectors that nobody asked for");
+		expect_rc(run, driver->raise(run, 0), 0, "raise");
+		if (!wait_for_first(run, &vectors))
+			return;
+		expect(run, !first_arrived(&vectors), "it came again");
+		expect_rc(run, set_irqs(run, TRIGGER_NONE, vectors.index, 0, 0, NULL, 0), 0, "off");
+		expect_rc(run, device_reset(run), 0, "reset");
+	}
+	vectors_free(&vectors);
+}
+
 const struct contract_test irqs_tests[] = {
 	{"irqs.info_of_every_interrupt", "vfio_device_ops.ioctl", 0, 0, info_of_every_interrupt},
 	{"irqs.bad_calls_are_refused", "vfio_device_ops.ioctl", 0, 0, bad_calls_are_refused},
@@ -361,5 +418,7 @@ const struct contract_test irqs_tests[] = {
 	 HAS_REQ, 0, requests_have_an_interrupt},
 	{"irqs.the_device_raises_its_vectors", "vfio_device_ops.ioctl", HAS_MSIX | HAS_DRIVER, 0,
 	 the_device_raises_its_vectors},
+	{"irqs.copies_errors_and_vectors_take_turns", "vfio_device_ops.ioctl", HAS_MSIX | HAS_DMA,
+	 0, copies_errors_and_vectors_take_turns},
 	{0},
 };

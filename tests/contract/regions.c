@@ -159,6 +159,12 @@ static void config_keeps_what_is_written(struct run *run)
 	config_write(run, PCI_VENDOR_ID, 0x12345678, 4);
 	config_write(run, PCI_VENDOR_ID + 1, 0x99, 1);
 	expect_rc(run, config_read(run, PCI_VENDOR_ID, 4), vendor, "vendor and device id");
+	for (int on = 1; on >= 0; on--) {
+		command(run, on ? PCI_COMMAND_MASTER : 0, on ? 0 : PCI_COMMAND_MASTER);
+		expect_rc(run, config_read(run, PCI_COMMAND, 2) & PCI_COMMAND_MASTER,
+			  on ? answer(run, "master", PCI_COMMAND_MASTER) : 0, "bus master, %s",
+			  on ? "on" : "off");
+	}
 }
 
 static void config_ends(struct run *run)

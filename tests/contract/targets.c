@@ -136,6 +136,7 @@ static const struct difference mtty_differences[] = {
 	{"regions.info_of_every_region/config", 255, "mtty's config space is one byte short"},
 	{"migration.a_fresh_device_runs/next", VFIO_DEVICE_STATE_STOP,
 	 "mtty leaves its state to the next user, who has to reset it"},
+	{"regions.config_keeps_what_is_written/master", 0, "mtty's PCI_COMMAND keeps nothing"},
 	{"regions.config_ends", 0,
 	 "mtty does not check offsets in config space, and reads past its buffer"},
 	{"reset.the_device_is_fresh_after_it", 0, "mtty's reset is of the migration state alone"},
@@ -193,12 +194,27 @@ static const struct absence physical_absences[] = {
 	END_OF_ABSENCES,
 };
 
-static const struct difference kernel_reference_differences[] = {
-	REFERENCE_DIFFERENCES,
-	{"mmap.a_descriptor_shows_the_same_bytes/alone", -ENODEV,
-	 "a kernel device has one descriptor, by which all of it can be reached"},
-	{"dma.memory_without_a_descriptor_goes_by_call/reached", 0,
-	 "the kernel maps memory, and calls nobody for it"},
+#define REFERENCE_KERNEL_DIFFERENCES                                                               \
+	REFERENCE_DIFFERENCES,                                                                     \
+		{"mmap.a_descriptor_shows_the_same_bytes/alone", -ENODEV,                          \
+		 "a kernel device has one descriptor, by which all of it can be reached"},         \
+	{                                                                                          \
+		"dma.memory_without_a_descriptor_goes_by_call/reached", 0,                         \
+			"the kernel maps memory, and calls nobody for it"                          \
+	}
+
+static const struct difference emulated_differences[] = {
+	REFERENCE_KERNEL_DIFFERENCES,
+	{"limits.a_mapped_bar_is_device_memory/peer", 1,
+	 "iommufd copies by the user's mappings, for whose device it does not ask"},
+	END,
+};
+
+static const struct difference physical_differences[] = {
+	REFERENCE_KERNEL_DIFFERENCES,
+	{"limits.a_mapped_bar_is_device_memory/map", -EFAULT,
+	 "iommufd pins pages as they are mapped, and a mapping of a BAR has none"},
+	{"limits.a_mapped_bar_is_device_memory/reached", 0, "so it is not mapped"},
 	END,
 };
 
@@ -213,7 +229,7 @@ static const struct target kernel_emulated = {
 	.driver = &reference_driver,
 	.control_set = kernel_control_set,
 	.absences = emulated_absences,
-	.differences = kernel_reference_differences,
+	.differences = emulated_differences,
 };
 
 static const struct target kernel_physical = {
@@ -227,7 +243,7 @@ static const struct target kernel_physical = {
 	.driver = &reference_driver,
 	.control_set = kernel_control_set,
 	.absences = physical_absences,
-	.differences = kernel_reference_differences,
+	.differences = physical_differences,
 };
 
 /* ---- the reference device in this process ------------------------------------------------------ */
@@ -321,6 +337,8 @@ static const struct absence user_kernel_absences[] = {
 };
 
 static const struct difference user_kernel_differences[] = {
+	{"limits.every_range_is_whole/known", 0,
+	 "vfio-user has no message for the ranges of the IOMMU behind the server"},
 	{"dma.memory_without_a_descriptor_goes_by_call/reached", 0,
 	 "the kernel maps memory, and calls nobody for it"},
 	{"stream.pre_copy_can_begin_anew/told", 0,
