@@ -19,8 +19,13 @@ job()
 	check 'kmemleak is there' test -e $kmemleak || return
 	echo clear >$kmemleak
 	check 'load' module vfio-reference emulated=2 physical=2 || return
-	for test in 'iommu physical.0' 'faults physical.1' 'faults emulated.1'; do
-		"/lab/in/tools/reference-${test% *}" "/sys/devices/platform/vfio-reference-${test#* }" >/tmp/tool.out 2>&1
+	echo 2 >/proc/sys/vm/nr_hugepages
+	for test in 'maps physical.0 physical.1' 'maps emulated.0 emulated.1' 'iommu physical.0' 'faults physical.1' 'faults emulated.1'; do
+		set --
+		for device in ${test#* }; do
+			set -- "$@" "/sys/devices/platform/vfio-reference-$device"
+		done
+		"/lab/in/tools/reference-${test%% *}" "$@" >/tmp/tool.out 2>&1
 		sed -n "s/^\(not \)*ok /&${test#* }: /p" /tmp/tool.out | tee -a /lab/out/results
 	done
 	# What they take away stays away: the suite has devices of its own.

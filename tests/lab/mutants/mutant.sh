@@ -12,10 +12,11 @@ host_before() { contract_program; }
 # caught: a check has failed, or the kernel complains.
 caught() { grep -q '^not ok' /lab/out/results || dmesg | grep -qE 'WARNING:|BUG:|Oops|general protection|refcount_t'; }
 
-# tool TOOL KIND N
+# tool TOOL KIND N [OTHER]
 tool()
 {
-	FIRST_FAILURE=1 "/lab/in/tools/$1" "/sys/devices/platform/vfio-reference-$2.$3" >/tmp/tool.out 2>&1
+	FIRST_FAILURE=1 "/lab/in/tools/$1" "/sys/devices/platform/vfio-reference-$2.$3" \
+		${4:+"/sys/devices/platform/vfio-reference-$2.$4"} >/tmp/tool.out 2>&1
 	tool_status=$?
 	sed -n 's/^\(not \)*ok /&'"$2: /p" /tmp/tool.out >>/lab/out/results
 	same "$1 $2: status" "$tool_status" 0
@@ -31,7 +32,9 @@ unload()
 job()
 {
 	check 'load' module vfio-reference emulated=2 physical=2 || return
+	echo 2 >/proc/sys/vm/nr_hugepages
 	# The quick ones first. What they take away stays away: the suite has devices of its own.
+	tool reference-maps physical 0 1 && tool reference-maps emulated 0 1 || return
 	tool reference-faults physical 1 && tool reference-faults emulated 1 && tool reference-iommu physical 0 || return
 	unload && check 'load again' module vfio-reference emulated=2 physical=2 shared_sets=1 || return
 	for kind in emulated physical; do

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For reference-iommu.c and reference-faults.c: the reference device by bare system calls, and named checks.
+// For reference-*.c: the reference device by bare system calls, and named checks.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -60,7 +60,7 @@ static bool fails(int result, int error, const char *name)
 	return check(false, name);
 }
 
-static void control(const char *name, const char *value)
+static inline void control(const char *name, const char *value)
 {
 	char path[512];
 	int fd;
