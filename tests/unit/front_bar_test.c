@@ -431,26 +431,96 @@ Test(front_rom, turned_off_it_does_not_exist)
 	machine_end();
 }
 
-Test(front_rom, from_a_file_replaces_the_devices_own)
+/* A machine whose device has a file for a ROM; what machine_create() says to it. */
+static int create_with_rom(const void *bytes, size_t size)
 {
-	char path[] = "/tmp/sluice-rom-XXXXXX";
-	uint8_t bytes[3000];
-	int fd = mkstemp(path);
+	static char path[32];
+	int fd, ret;
 
-	memset(bytes, 0x5c, sizeof(bytes));
-	cr_assert_eq(write(fd, bytes, sizeof(bytes)), (ssize_t)sizeof(bytes));
+	strcpy(path, "/tmp/sluice-rom-XXXXXX");
+	fd = mkstemp(path);
+	cr_assert_eq(write(fd, bytes, size), (ssize_t)size);
 	close(fd);
 	machine_begin();
 	m.config.rom = VFIO_ROM_FILE;
 	m.config.rom_file = path;
-	cr_assert_eq(machine_create(), 0);
+	ret = machine_create();
+	unlink(path);
+	return ret;
+}
+
+/* One image, of code that is not for x86 firmware, in a file of @size. */
+static void make_rom(uint8_t *bytes, size_t size)
+{
+	static const uint8_t data[] = {'P', 'C', 'I', 'R', 0, 0, 0, 0, 0, 0,    0x18, 0,
+				       0,   0,   0,   0,   5, 0, 0, 0, 3, 0x80, 0,    0};
+
+	memset(bytes, 0x5c, size);
+	memcpy(bytes, "\x55\xaa", 2);
+	memcpy(bytes + 0x18, "\x1c", 2);
+	memcpy(bytes + 0x1c, data, sizeof(data));
+}
+
+Test(front_rom, from_a_file_replaces_the_devices_own)
+{
+	uint8_t bytes[3000];
+
+	make_rom(bytes, sizeof(bytes));
+	cr_assert_eq(create_with_rom(bytes, sizeof(bytes)), 0);
+	cr_expect_eq(fake_log_count, 0);
 	cr_expect_eq(m.fn->bars[PCI_BAR_ROM].size, 4096);
 	set_command(6);
 	cfg_write(PCI_ROM_ADDRESS, ROM | 1, 4);
 	cr_expect_eq(mem_read(ROM + 2996, 8), 0xffffffff5c5c5c5c);
 	cr_expect_eq(journal_times("read 6"), 0);
 	machine_end();
-	unlink(path);
+}
+
+static void refused(const char *why)
+{
+	cr_expect_eq(fake_log_count, 1);
+	cr_expect_not_null(strstr(fake_log_last, why), "%s", fake_log_last);
+	vfio_unregister_device(&m.device.vdev);
+	vfio_device_free(&m.device.vdev);
+	machine_free();
+}
+
+Test(front_rom, a_file_without_the_signature_is_refused)
+{
+	uint8_t bytes[3000];
+
+	make_rom(bytes, sizeof(bytes));
+	memcpy(bytes, "NV", 2);
+	cr_expect_eq(create_with_rom(bytes, sizeof(bytes)), -EINVAL);
+	refused("it begins with 4e 56 in place of 55 aa");
+	cr_expect_eq(create_with_rom("\x55\xaa", 2), -EINVAL);
+	refused("2 bytes are too few");
+}
+
+Test(front_rom, a_file_larger_than_a_rom_can_be_is_refused)
+{
+	const size_t size = (16 << 20) + 1;
+	uint8_t *bytes = malloc(size);
+
+	make_rom(bytes, size);
+	cr_expect_eq(create_with_rom(bytes, size), -EINVAL);
+	refused("larger than 16 MiB");
+	free(bytes);
+}
+
+Test(front_rom, a_file_with_faults_is_the_guests_to_judge)
+{
+	uint8_t bytes[3000];
+
+	make_rom(bytes, sizeof(bytes));
+	bytes[0x1c] = 'Q';
+	cr_assert_eq(create_with_rom(bytes, sizeof(bytes)), 0);
+	cr_expect_eq(fake_log_count, 1);
+	cr_expect_not_null(strstr(fake_log_last, "the image at 0x0 has no PCI data structure"));
+	set_command(6);
+	cfg_write(PCI_ROM_ADDRESS, ROM | 1, 4);
+	cr_expect_eq(mem_read(ROM + 0x1c, 4), 0x52494351, "as it is");
+	machine_end();
 }
 
 Test(front_rom, a_file_that_is_no_rom_is_refused)

@@ -115,12 +115,85 @@ Test(front_rom_patch, what_is_no_rom_is_left_alone)
 	cr_expect_eq(front_rom_patch(rom, 0, 1, 2), 0);
 }
 
+Test(front_rom_judge, what_firmware_takes_is_good)
+{
+	size_t at;
+
+	image(0, 0, false);
+	image(1, 3, true);
+	cr_expect_eq(front_rom_judge(rom, sizeof(rom), &at), FRONT_ROM_GOOD);
+	cr_expect_eq(front_rom_judge(rom, 2 * IMAGE, &at), FRONT_ROM_GOOD, "nothing behind it");
+	rom[2 * IMAGE] = 0x77;
+	cr_expect_eq(front_rom_judge(rom, sizeof(rom), &at), FRONT_ROM_GOOD, "behind the last");
+}
+
+Test(front_rom_judge, the_sum_may_be_that_of_the_code_alone)
+{
+	size_t at;
+	uint8_t code = 0;
+
+	image(0, 0, true);
+	rom[2] = 1;
+	rom[IMAGE - 1] = 0x5a;
+	for (unsigned i = 0; i < 512; i++)
+		code = (uint8_t)(code + rom[i]);
+	rom[511] = (uint8_t)(rom[511] - code);
+	cr_expect_neq(sum(0), 0);
+	cr_expect_eq(front_rom_judge(rom, IMAGE, &at), FRONT_ROM_GOOD);
+	rom[2] = 3; /* more than there is */
+	cr_expect_eq(front_rom_judge(rom, IMAGE, &at), FRONT_ROM_BAD_SUM);
+}
+
+Test(front_rom_judge, every_fault_is_found_where_it_is)
+{
+	static const struct {
+		unsigned offset;
+		uint8_t value;
+		enum front_rom_fault fault;
+		size_t at;
+	} faults[] = {
+		{0, 0x4e, FRONT_ROM_NO_SIGNATURE, 0},
+		{1, 0x55, FRONT_ROM_NO_SIGNATURE, 0},
+		{0x18, 4, FRONT_ROM_NO_DATA, 0},    /* inside the header */
+		{0x19, 0xff, FRONT_ROM_NO_DATA, 0}, /* outside */
+		{0x43, 'X', FRONT_ROM_NO_DATA, 0},  /* not "PCIR" */
+		{0x50, 0, FRONT_ROM_BAD_LENGTH, 0}, /* none */
+		{0x50, 5, FRONT_ROM_BAD_LENGTH, 0}, /* longer than the file */
+		{0x51, 0xff, FRONT_ROM_BAD_LENGTH, 0},
+		{0x60, 0, FRONT_ROM_BAD_SUM, 0},
+		{IMAGE, 0x4e, FRONT_ROM_NO_LAST, IMAGE},
+		{IMAGE + 0x40, 'X', FRONT_ROM_NO_DATA, IMAGE},
+		{IMAGE + 0x50, 3, FRONT_ROM_BAD_LENGTH, IMAGE},
+		{IMAGE + 0x55, 0, FRONT_ROM_NO_LAST, 2 * IMAGE},
+	};
+
+	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		size_t at = 1;
+
+		image(0, 0, false);
+		image(1, 3, true);
+		rom[faults[i].offset] = faults[i].value;
+		cr_expect_eq(front_rom_judge(rom, 2 * IMAGE, &at), faults[i].fault, "%u", i);
+		cr_expect_eq(at, faults[i].at, "%u: at %zu", i, at);
+	}
+}
+
+Test(front_rom_judge, less_than_a_header_has_no_signature)
+{
+	size_t at;
+
+	image(0, 0, true);
+	for (size_t size = 0; size < 0x1a; size++)
+		cr_expect_eq(front_rom_judge(rom, size, &at), FRONT_ROM_NO_SIGNATURE);
+	cr_expect_eq(front_rom_judge(rom, 0x1a, &at), FRONT_ROM_NO_DATA);
+}
+
 Test(front_rom_patch, random_bytes_are_never_read_beyond_their_end)
 {
 	uint32_t seed = 1;
 
 	for (unsigned round = 0; round < 20000; round++) {
-		size_t size = round % sizeof(rom);
+		size_t size = round % sizeof(rom), at;
 
 		image(0, round & 1, false);
 		image(1, 0, true);
@@ -132,6 +205,8 @@ Test(front_rom_patch, random_bytes_are_never_read_beyond_their_end)
 		uint8_t *copy = malloc(size ? size : 1);
 
 		memcpy(copy, rom, size);
+		front_rom_judge(copy, size, &at);
+		cr_assert_leq(at, size);
 		front_rom_patch(copy, size, 1, 2);
 		free(copy);
 	}
