@@ -89,8 +89,9 @@ static bool has_first_function(const struct vm_config *config, int slot)
 	return false;
 }
 
-/* By the text alone: whether there is such a device is seen when it is opened. */
-static int check_vfio_text(const struct vm_config *config, const struct vfio_config *vfio)
+/* By the text alone: whether there is such a device is seen when it is opened. *@iommufd: whether it needs one. */
+static int check_vfio_text(const struct vm_config *config, const struct vfio_config *vfio,
+			   bool *iommufd)
 {
 	const struct vfio_provider *provider = NULL;
 	int r = 0;
@@ -103,6 +104,7 @@ static int check_vfio_text(const struct vm_config *config, const struct vfio_con
 		log_error("--vfio %s: no such kind of device is known", vfio->name);
 	if (r <= 0 || (provider->check != NULL && provider->check(vfio) < 0))
 		return -EINVAL;
+	*iommufd |= provider->needs_iommufd;
 	/* Who hands a node over does so for a process that may not open /dev/iommu either. */
 	if (vfio->fd >= 0 && config->iommufd < 0) {
 		log_error("--vfio %s: a passed descriptor needs --iommufd fd=N as well, an open "
@@ -123,9 +125,11 @@ static bool can_be_many(const struct vfio_config *vfio)
 
 int vm_config_check_vfio(const struct vm_config *config)
 {
+	bool iommufd = false;
+
 	for (unsigned i = 0; i < config->vfio_count; i++) {
 		const struct vfio_config *a = &config->vfio[i];
-		int r = check_vfio_text(config, a);
+		int r = check_vfio_text(config, a, &iommufd);
 
 		if (r < 0)
 			return r;
@@ -159,6 +163,13 @@ int vm_config_check_vfio(const struct vm_config *config)
 				  (unsigned)a->slot, a->function, (unsigned)a->slot);
 			return -EINVAL;
 		}
+	}
+	/* It would stay open and unused, and nobody would see that it is none. */
+	if (config->iommufd >= 0 && !iommufd) {
+		log_error("--iommufd fd=%d: no --vfio device here is one of the host's kernel, and "
+			  "no other needs it",
+			  config->iommufd);
+		return -EINVAL;
 	}
 	return 0;
 }

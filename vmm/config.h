@@ -73,7 +73,7 @@ void vm_config_destroy(struct vm_config *config);
 /*
  * What can only be judged as a whole: a kernel is given, no vfio device or disk is named twice, names
  * of devices are well formed, ids are unique, memory suits the page size, passed descriptors come with
- * --iommufd. -EINVAL with one message naming the option.
+ * --iommufd, and that with a device which needs it. -EINVAL with one message naming the option.
  */
 int vm_config_check(const struct vm_config *config);
 

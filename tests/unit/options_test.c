@@ -299,6 +299,9 @@ static const struct {
 	{"--kernel k --vfio user:/s,token=00112233-4455-6677-8899-aabbccddeeff",
 	 "takes no VF token"},
 	{"--kernel k --iommufd 3", "--iommufd 3"},
+	{"--kernel k --iommufd fd=3", "--iommufd fd=3: no --vfio device here"},
+	{"--kernel k --vfio soft:reference --iommufd fd=3", "no other needs it"},
+	{"--kernel k --vfio user:/s --iommufd fd=3", "no other needs it"},
 	{"--kernel k --iommufd fd=", "--iommufd fd="},
 	{"--kernel k --unplug-timeout never", "--unplug-timeout never"},
 	{"--kernel k --unplug-timeout 86401", "--unplug-timeout 86401"},
@@ -337,6 +340,14 @@ Test(options, every_key_that_is_listed_is_known)
 			}
 		}
 	}
+}
+
+Test(options, one_device_of_the_kernel_is_enough_to_pass_iommufd)
+{
+	cr_expect_eq(parse("--kernel k --iommufd fd=3 --vfio soft:reference --vfio 01:00.0"), 0,
+		     "%s", message);
+	cr_expect_eq(parse("--kernel k --vfio fd=4 --vfio user:/s --iommufd fd=3"), 0, "%s",
+		     message);
 }
 
 Test(options, functions_of_one_slot_are_a_package)

@@ -83,6 +83,7 @@ Test(serve_options, what_is_wrong_is_refused)
 		"--vfio user:/y,foo=1 --socket /x",
 		"--vfio user:/y,reconnect=maybe --socket /x",
 		"--vfio 01:00.0 --socket /x --iommufd 7",
+		"--vfio soft:reference --socket /x --iommufd fd=7",
 		"--vfio 01:00.0 --socket /x --doorbell region=0",
 		"--vfio 01:00.0 --socket /x --doorbell region=0,offset=0,size=3,value=0",
 		"--vfio 01:00.0 --socket /x --doorbell region=0,offset=0,size=16,value=0",
