@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "vmm/base/bus.h"
+#include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 
@@ -70,7 +71,7 @@ remove_irqfd:
 close_irq:
 	close(power->irq_fd);
 free_power:
-	log_error("power: cannot be set up: %s", strerror(-r));
+	log_error("power: cannot be set up: %s", host_strerror(-r));
 	free(power);
 	return r;
 }

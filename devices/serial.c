@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 
 #include "vmm/base/bus.h"
+#include "vmm/base/host.h"
 #include "vmm/base/irq.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
@@ -453,8 +454,10 @@ int serial_create(const struct serial_config *config, const struct serial_wiring
 	pthread_mutex_init(&serial->lock, NULL);
 	power_on(serial);
 	ret = loop_add_timer(wiring->loop, quiet_timer_fired, serial, &serial->quiet_timer);
-	if (ret < 0)
+	if (ret < 0) {
+		log_error("%s: no timer: %s", wiring->id, host_strerror(-ret));
 		goto free_serial;
+	}
 	params.lock = &serial->lock;
 	params.ctx = serial;
 	ret = serial_backend_create(&params, &serial->backend);

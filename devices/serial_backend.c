@@ -511,8 +511,11 @@ int serial_backend_create(const struct serial_backend_params *params, struct ser
 	b->connected = true;
 
 	ret = open_kind(b);
-	if (ret == 0 && b->kind != SERIAL_NONE)
+	if (ret == 0 && b->kind != SERIAL_NONE) {
 		ret = loop_add_timer(b->params.loop, flush_timer_fired, b, &b->flush_timer);
+		if (ret < 0)
+			log_error("%s: no timer: %s", b->params.id, host_strerror(-ret));
+	}
 	if (ret == 0 && b->kind == SERIAL_PTY)
 		ret = look_soon(b, PTY_LOOK_AGAIN_NS);
 	if (ret < 0) {

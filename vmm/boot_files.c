@@ -20,7 +20,7 @@ static int open_file(const char *option, const char *path, struct arch_file *fil
 	if (file->fd >= 0)
 		return 0;
 	log_error("%s %s: %s", option, path,
-		  file->fd == -EINVAL ? "no regular file" : strerror(-file->fd));
+		  file->fd == -EINVAL ? "no regular file" : host_strerror(-file->fd));
 	return file->fd;
 }
 

@@ -251,12 +251,21 @@ static size_t filter_keys(void *ctx, uint8_t *bytes, size_t count)
 
 /* ---- parts ------------------------------------------------------------------------------------- */
 
+static int create_loop(struct machine *m)
+{
+	int r = loop_create(&m->loop);
+
+	if (r < 0)
+		log_error("event loop: %s", host_strerror(-r));
+	return r;
+}
+
 static int create_signals(struct machine *m)
 {
 	int r = signals_create(m->loop, signal_arrived, m, &m->signals);
 
 	if (r < 0)
-		log_error("signals: %s", strerror(-r));
+		log_error("signals: %s", host_strerror(-r));
 	return r;
 }
 
@@ -325,9 +334,6 @@ static int find_devices(struct machine *m)
 
 	if (r < 0)
 		return r;
-	/* Each vector of a device takes a descriptor. */
-	if (m->config->vfio_count > 0)
-		host_raise_nofile();
 	r = passthrough_find(m->config, m->loop, m->ictx, &m->passthrough);
 	if (passthrough_misnamed(r))
 		m->status = STATUS_BAD_ARGUMENTS;
@@ -358,7 +364,7 @@ static int create_serial(struct machine *m)
 	m->serial_irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = m->serial_irq_fd < 0 ? -errno : kvm_irqfd_add(m->kvm, m->serial_irq_fd, uart->gsi, -1);
 	if (r < 0) {
-		log_error("serial0: interrupt: %s", strerror(-r));
+		log_error("serial0: interrupt: %s", host_strerror(-r));
 		return r;
 	}
 	wiring.irq_fd = m->serial_irq_fd;
@@ -467,7 +473,7 @@ static int machine_create(struct machine *m)
 	int r;
 
 	/* Files first: a wrong path is said before anything is built. */
-	if ((r = boot_files_open(&m->files, m->config)) < 0 || (r = loop_create(&m->loop)) < 0 ||
+	if ((r = boot_files_open(&m->files, m->config)) < 0 || (r = create_loop(m)) < 0 ||
 	    (r = create_signals(m)) < 0 || (r = kvm_create(-1, &m->kvm)) < 0 ||
 	    (r = bus_create(&m->mmio)) < 0 || (r = bus_create(&m->pio)) < 0 ||
 	    (r = find_devices(m)) < 0)

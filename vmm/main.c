@@ -33,7 +33,7 @@ static int run(int argc, char **argv)
 		r = log_open(config.log_file,
 			     level < LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG);
 		if (r < 0)
-			log_error("--log-file %s: %s", config.log_file, strerror(-r));
+			log_error("--log-file %s: %s", config.log_file, host_strerror(-r));
 		status = r < 0 ? STATUS_HOST_FAILURE : machine_run(&config);
 	}
 	vm_config_destroy(&config);
@@ -53,6 +53,8 @@ int main(int argc, char **argv)
 	/* One heap for all threads: every further arena would cost memory of its own. */
 	mallopt(M_ARENA_MAX, 1);
 	host_fill_standard();
+	/* Each vector of a device takes a descriptor, and each map of a served device's client. */
+	host_raise_nofile();
 
 	if (argc < 2) {
 		log_error("what is to be done? `sluice --help` lists the commands");

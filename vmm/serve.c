@@ -89,7 +89,7 @@ static int create_base(struct service *service)
 	    (r = signals_create(service->loop, signal_arrived, service, &service->signals)) < 0 ||
 	    (r = iommufd_ctx_create(&service->ictx)) < 0 ||
 	    (r = ioas_create(service->ictx, &service->ioas)) < 0)
-		log_error("serve: %s", strerror(-r));
+		log_error("serve: %s", host_strerror(-r));
 	return r;
 }
 
@@ -119,8 +119,6 @@ static int serve(const struct serve_config *config)
 	struct service service = {.config = config, .status = STATUS_HOST_FAILURE};
 	int r;
 
-	/* A client may have many maps, each with a descriptor. */
-	host_raise_nofile();
 	r = create_base(&service);
 	if (r == 0)
 		r = find_device(&service);
@@ -148,7 +146,7 @@ int serve_main(int argc, char **argv)
 		r = log_open(config.vm.log_file,
 			     level < LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG);
 		if (r < 0)
-			log_error("--log-file %s: %s", config.vm.log_file, strerror(-r));
+			log_error("--log-file %s: %s", config.vm.log_file, host_strerror(-r));
 		status = r < 0 ? STATUS_HOST_FAILURE : serve(&config);
 	}
 	serve_config_destroy(&config);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "vmm/base/host.h"
 #include "vmm/slots.h"
 
 #include <errno.h>
@@ -111,7 +112,7 @@ static int create_bridge(struct slots *slots)
 	memcpy(config.intx_gsi, layout->intx_gsi, sizeof(config.intx_gsi));
 	r = pci_host_bridge_create(&config, &slots->bridge);
 	if (r < 0)
-		log_error("PCI host bridge: %s", strerror(-r));
+		log_error("PCI host bridge: %s", host_strerror(-r));
 	return r;
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "vmm/base/host.h"
 #include "vmm/vcpu.h"
 
 #include <errno.h>
@@ -208,7 +209,7 @@ static int create_one(struct vcpus *all, unsigned index)
 	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
 	if (vcpu->fd < 0) {
 		r = -errno;
-		log_error("vcpu%u: KVM_CREATE_VCPU: %s", index, strerror(-r));
+		log_error("vcpu%u: KVM_CREATE_VCPU: %s", index, host_strerror(-r));
 		return r;
 	}
 	vcpu->run = mmap(NULL, (size_t)kvm->vcpu_mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED,

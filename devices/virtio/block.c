@@ -13,6 +13,7 @@
 #include "devices/virtio/disk.h"
 #include "devices/virtio/pci.h"
 #include "vmm/base/dma.h"
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
@@ -418,7 +419,7 @@ int virtio_block_create(const struct virtio_block_config *config, struct loop *l
 		return 0;
 	loop_remove(loop, block->completions);
 say:
-	log_error("disk %s: cannot make the device: %s", config->id, strerror(-ret));
+	log_error("disk %s: cannot make the device: %s", config->id, host_strerror(-ret));
 	disk_close(&block->disk);
 fini_device:
 	virtio_device_fini(&block->dev);

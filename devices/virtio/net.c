@@ -384,7 +384,7 @@ static int open_tap(struct net *net, const char *tap)
 		break;
 	}
 	log_error("net %s: cannot attach to %s: %s", net->dev.id, tap,
-		  *remedy ? remedy : strerror(-net->tap));
+		  *remedy ? remedy : host_strerror(-net->tap));
 	return net->tap;
 }
 
@@ -458,7 +458,7 @@ int virtio_net_create(const struct virtio_tap_config *config, struct loop *loop,
 		return 0;
 	loop_remove(loop, net->tap_source);
 say:
-	log_error("net %s: cannot make the device: %s", config->id, strerror(-ret));
+	log_error("net %s: cannot make the device: %s", config->id, host_strerror(-ret));
 	close(net->tap);
 fini_device:
 	virtio_device_fini(&net->dev);

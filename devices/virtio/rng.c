@@ -9,6 +9,7 @@
 
 #include "devices/virtio/device.h"
 #include "devices/virtio/pci.h"
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 
 #define REQUEST_MAX 4096u /* bytes given per request: a guest that wants more asks again */
@@ -81,6 +82,6 @@ int virtio_rng_create(const struct virtio_rng_config *config, struct loop *loop,
 	virtio_device_fini(&rng->dev);
 free_rng:
 	free(rng);
-	log_error("virtio %s: cannot make the entropy device: %s", config->id, strerror(-ret));
+	log_error("virtio %s: cannot make the entropy device: %s", config->id, host_strerror(-ret));
 	return ret;
 }

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/resource.h>
+
 #include "tests/unit/fake_front.h"
 
 #define ENABLE  0x8000
@@ -205,6 +207,30 @@ Test(front_msix, a_host_short_of_vectors_gives_what_it_has)
 	for (unsigned i = 0; i < 20; i++)
 		cr_expect_eq(delivers(i), i < 5 ? 0x20 + (int)i : -1);
 	cr_expect_eq(m.device.breaches, 0);
+	machine_end();
+}
+
+Test(front_msix, a_process_short_of_files_says_how_many_it_needs)
+{
+	struct rlimit before, tight;
+	char number[32];
+	int next;
+
+	start_enabled();
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	next = dup(0); /* the lowest that is free */
+	close(next);
+	tight = (struct rlimit){(rlim_t)next + 1, before.rlim_max}; /* the pin gives two back */
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	linux_enable(10, 10);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_expect_eq(fake_log_count, 1);
+	cr_expect_not_null(strstr(fake_log_last, "7 MSI-X vectors, from 3 on,"), "%s",
+			   fake_log_last);
+	snprintf(number, sizeof(number), "ulimit -n %d ", next + 1 + 7 + 64);
+	cr_expect_not_null(strstr(fake_log_last, number), "%s", fake_log_last);
+	for (unsigned i = 0; i < 3; i++)
+		cr_expect_eq(delivers(i), 0x20 + i);
 	machine_end();
 }
 

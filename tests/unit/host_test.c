@@ -471,7 +471,15 @@ Test(host, raises_the_limit_of_descriptors_to_the_hard_one)
 	cr_assert_eq(host_raise_nofile(), 0);
 	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	cr_assert_eq(limit.rlim_cur, limit.rlim_max);
+	cr_assert_eq(host_nofile(), limit.rlim_max);
 	cr_assert_eq(host_raise_nofile(), 0);
+}
+
+Test(host, limits_on_open_files_are_said_with_a_remedy)
+{
+	cr_expect_not_null(strstr(host_strerror(EMFILE), "ulimit -n"));
+	cr_expect_not_null(strstr(host_strerror(ENFILE), "fs.file-max"));
+	cr_expect_str_eq(host_strerror(ENOSPC), strerror(ENOSPC));
 }
 
 Test(host, the_memlock_limit_binds_those_without_the_capability)

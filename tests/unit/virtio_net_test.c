@@ -610,7 +610,7 @@ Test(net_open, says_why_a_tap_cannot_be_had)
 	static const struct open_case cases[] = {
 		{-ENODEV, "no such interface"}, {-EBUSY, "another process"},
 		{-EPERM, "another user"},       {-EINVAL, "no tap interface"},
-		{-ENOENT, "/dev/net/tun"},      {-EMFILE, "Too many open files"},
+		{-ENOENT, "/dev/net/tun"},      {-EMFILE, "ulimit -n"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -548,18 +548,6 @@ int host_memfd(const char *name, uint64_t size, enum host_page_kind kind)
 	return fd;
 }
 
-int host_raise_nofile(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return -errno;
-	if (limit.rlim_cur == limit.rlim_max)
-		return 0;
-	limit.rlim_cur = limit.rlim_max;
-	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -errno : 0;
-}
-
 /* The kernel counts pinned pages of everyone but those with CAP_IPC_LOCK (iommufd/pages.c). */
 static bool may_lock_all(void)
 {

@@ -184,6 +184,11 @@ int host_memfd(const char *name, uint64_t size, enum host_page_kind kind);
 
 /* Let this process open as many descriptors as its hard limit allows. */
 int host_raise_nofile(void);
+/* How many it may have open now; 0: not to be found out. */
+uint64_t host_nofile(void);
+
+/* strerror(@error), a positive errno, with what to do about one by which a limit on open files is said. */
+const char *host_strerror(int error);
 
 /* Bytes that this process may pin: UINT64_MAX without a limit (RLIMIT_MEMLOCK, CAP_IPC_LOCK). */
 uint64_t host_memlock_limit(void);

@@ -33,7 +33,7 @@ static void explain_open(int error)
 			  "the firmware)",
 			  strerror(-error));
 	else
-		log_error("/dev/kvm: %s", strerror(-error));
+		log_error("/dev/kvm: %s", host_strerror(-error));
 }
 
 int kvm_create(int dev_fd, struct kvm **out)
@@ -71,7 +71,7 @@ int kvm_create(int dev_fd, struct kvm **out)
 	kvm->vm_fd = kvm_ioctl(dev_fd, KVM_CREATE_VM, NULL);
 	if (kvm->vm_fd < 0) {
 		ret = kvm->vm_fd;
-		log_error("KVM: cannot create a VM: %s", strerror(-ret));
+		log_error("KVM: cannot create a VM: %s", host_strerror(-ret));
 		goto free_kvm;
 	}
 	kvm->vcpu_mmap_size = kvm_ioctl(dev_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);

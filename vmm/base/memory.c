@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/base/host.h"
 #include "vmm/base/memory.h"
 
 #include <errno.h>
@@ -44,7 +45,7 @@ static void explain_create(const struct memory *memory, int error)
 	unsigned long long size = memory->file_size, page = host_page_bytes(memory->pages);
 
 	if (memory->pages == HOST_PAGES_NORMAL)
-		log_error("memory: %llu MiB cannot be had: %s", size / MIB, strerror(-error));
+		log_error("memory: %llu MiB cannot be had: %s", size / MIB, host_strerror(-error));
 	else
 		log_error("memory: %llu huge pages of %llu MiB are needed and %llu are free: %s; "
 			  "write the number to /sys/kernel/mm/hugepages/hugepages-%llukB/"

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 
@@ -54,7 +55,7 @@ static void complain(struct vfio_function *vf, unsigned bar, const struct doorbe
 	log_warn("vfio %s: no ioeventfd for the doorbell at %#llx of BAR %u: %s; writes to it will "
 		 "leave the guest, which is slow",
 		 vf->id, (unsigned long long)(doorbell->address - vf->bars[bar].address), bar,
-		 strerror(-ret));
+		 host_strerror(-ret));
 }
 
 static struct bar_area msix_area(const struct vfio_function *vf, unsigned bar, unsigned of_bar,

@@ -10,6 +10,7 @@
 
 #include "devices/vfio/front/region.h"
 #include "vmm/base/dma.h"
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 
 /* 64-bit BARs from here on are shown as prefetchable, to live above 4 GiB (bar_layout.h). */
@@ -283,7 +284,7 @@ int vfio_function_create(const struct vfio_function_env *env, const struct vfio_
 
 	ret = front_events_init(vf);
 	if (ret) {
-		log_error("vfio %s: no timer: %s", vf->id, strerror(-ret));
+		log_error("vfio %s: no timer: %s", vf->id, host_strerror(-ret));
 		goto free_id;
 	}
 	ret = open_device(vf);

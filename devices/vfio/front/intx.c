@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <linux/pci_regs.h>
 
+#include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 #include "vmm/pci/host_bridge.h"
@@ -85,7 +86,7 @@ void front_intx_on(struct vfio_function *vf)
 	if (ret) {
 		intx->failed = true;
 		log_warn("vfio %s: the pin interrupt will not reach the guest: %s: %s", vf->id,
-			 step, strerror(-ret));
+			 step, host_strerror(-ret));
 		return;
 	}
 	intx->armed = true;

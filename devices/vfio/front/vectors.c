@@ -16,11 +16,13 @@
 #include <linux/pci_regs.h>
 
 #include "vmm/base/eventfd.h"
+#include "vmm/base/host.h"
 #include "vmm/base/irq.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 
-#define NO_INDEX VFIO_PCI_NUM_IRQS
+#define SPARE_FILES 64 /* for what comes after the vectors */
+#define NO_INDEX    VFIO_PCI_NUM_IRQS
 
 int front_set_irqs(struct vfio_function *vf, unsigned index, uint32_t action, unsigned start,
 		   unsigned count, const int32_t *fds)
@@ -56,7 +58,7 @@ static void complain(struct vfio_function *vf, unsigned vector, const char *what
 		return;
 	vf->irqs.warned = true;
 	log_warn("vfio %s: %s vector %u will not interrupt the guest: %s: %s", vf->id,
-		 index_name(vf), vector, what, strerror(-error));
+		 index_name(vf), vector, what, host_strerror(-error));
 }
 
 /* ---- the device's triggers ----------------------------------------------------------------------- */
@@ -68,10 +70,28 @@ static int need_fd(struct vector *vector)
 	return vector->fd < 0 ? -errno : 0;
 }
 
+/*
+ * @count vectors, @first the lowest of them, have no descriptor, for this process may not have more. With
+ * as many more alone the next step would fail.
+ */
+static void complain_files(struct vfio_function *vf, unsigned first, unsigned count)
+{
+	if (vf->irqs.warned || !front_device_alive(vf))
+		return;
+	vf->irqs.warned = true;
+	log_warn("vfio %s: %u %s vectors, from %u on, will not interrupt the guest: each takes a "
+		 "file, "
+		 "and this process may not have more open; raise its hard limit: ulimit -n %llu as "
+		 "root, or LimitNOFILE= of its service",
+		 vf->id, count, index_name(vf), first,
+		 (unsigned long long)host_nofile() + count + SPARE_FILES);
+}
+
 /* Eventfds for what is to be armed. Those that cannot be had are given up. */
 static void need_fds(struct vfio_function *vf)
 {
 	struct vectors *v = &vf->irqs.v;
+	unsigned first = 0, missing = 0;
 	int ret;
 
 	for (unsigned i = 0; i < v->count; i++) {
@@ -83,9 +103,14 @@ static void need_fds(struct vfio_function *vf)
 		if (ret) {
 			vector->todo = 0;
 			vector->has |= VECTOR_FAILED;
-			complain(vf, i, "no eventfd", ret);
 		}
+		if (ret == -EMFILE)
+			first = missing++ ? first : i;
+		else if (ret)
+			complain(vf, i, "no eventfd", ret);
 	}
+	if (missing)
+		complain_files(vf, first, missing);
 }
 
 static void give_up(struct vfio_function *vf, unsigned first, unsigned count, const char *what,

@@ -35,7 +35,7 @@ static int find_sysfs(struct kernel_device *kd, const char *path)
 		log_error("vfio %s: there is no such device; `sluice list` shows what there is",
 			  kd->name);
 	else
-		log_error("vfio %s: %s: %s", kd->name, path, strerror(-rc));
+		log_error("vfio %s: %s: %s", kd->name, path, host_strerror(-rc));
 	return rc;
 }
 
@@ -120,7 +120,7 @@ static int find_node(struct kernel_device *kd, unsigned *index)
 		return -EOPNOTSUPP;
 	}
 	if (rc && rc != -ENOENT) {
-		log_error("vfio %s: %s: %s", kd->name, path, strerror(-rc));
+		log_error("vfio %s: %s: %s", kd->name, path, host_strerror(-rc));
 		return rc;
 	}
 	if (!found)
@@ -208,7 +208,7 @@ int kernel_open_node(struct kernel_device *kd)
 	/* A stale node of an earlier device must not give the guest another one. */
 	rc = calls->fstat(calls->ctx, fd, &st);
 	if (rc) {
-		log_error("vfio %s: %s: %s", kd->name, kd->node, strerror(-rc));
+		log_error("vfio %s: %s: %s", kd->name, kd->node, host_strerror(-rc));
 		goto close_fd;
 	}
 	if (st.st_rdev != kd->dev) {

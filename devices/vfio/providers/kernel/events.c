@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 
 #include "devices/vfio/providers/kernel/kernel.h"
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
@@ -102,7 +103,7 @@ close_fd:
 failed:
 	event->fd = -1;
 	log_error("vfio %s: cannot listen for %s of the host: %s", kd->name,
-		  index == VFIO_PCI_REQ_IRQ_INDEX ? "requests" : "errors", strerror(-rc));
+		  index == VFIO_PCI_REQ_IRQ_INDEX ? "requests" : "errors", host_strerror(-rc));
 	return rc;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "devices/vfio/providers/kernel/kernel.h"
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 
 #define MAX_RANGES 64
@@ -33,7 +34,7 @@ static int explain_open(int error)
 			"may: --iommufd fd=N");
 		break;
 	default:
-		log_error("/dev/iommu: %s", strerror(-error));
+		log_error("/dev/iommu: %s", host_strerror(-error));
 		break;
 	}
 	return error;

@@ -110,10 +110,10 @@ int kernel_explain_node(const struct kernel_device *kd, int error)
 	case -ENODEV:
 	case -ENXIO:
 		log_error("vfio %s: the host is taking the device away (%s: %s)", kd->name,
-			  kd->node, strerror(-error));
+			  kd->node, host_strerror(-error));
 		break;
 	default:
-		log_error("vfio %s: %s: %s", kd->name, kd->node, strerror(-error));
+		log_error("vfio %s: %s: %s", kd->name, kd->node, host_strerror(-error));
 		break;
 	}
 	return error;

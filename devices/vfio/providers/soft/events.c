@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "devices/vfio/providers/soft/soft.h"
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
@@ -81,7 +82,8 @@ int soft_events_open(struct soft_device *sd)
 			      : loop_add_fd(sd->loop, sd->event_fd, EPOLLIN, on_event, sd,
 					    &sd->event_source);
 	if (rc) {
-		log_error("vfio %s: cannot listen for its events: %s", sd->vdev.dev, strerror(-rc));
+		log_error("vfio %s: cannot listen for its events: %s", sd->vdev.dev,
+			  host_strerror(-rc));
 		soft_events_close(sd);
 	}
 	return rc;

@@ -14,6 +14,8 @@
 
 #include "devices/vfio/providers/soft/soft.h"
 #include "vmm/base/eventfd.h"
+#include "vmm/base/host.h"
+#include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
 #define DATA   (set->flags & VFIO_IRQ_SET_DATA_TYPE_MASK)
@@ -375,13 +377,19 @@ int soft_set_irqs(struct soft_device *sd, const struct vfio_irq_set *set)
 
 int soft_irqs_create(struct soft_device *sd)
 {
+	int rc;
+
 	sd->intx.trigger = sd->intx.unmask = sd->err = sd->req = sd->wakeup = -1;
 	sd->vectors = malloc(sd->keys.vectors * sizeof(*sd->vectors));
 	if (!sd->vectors)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < sd->keys.vectors; i++)
 		sd->vectors[i] = -1;
-	return eventfd_signaller_create(&sd->signaller);
+	rc = eventfd_signaller_create(&sd->signaller);
+	if (rc)
+		log_error("vfio %s: no file to signal its interrupts by: %s", sd->vdev.dev,
+			  host_strerror(-rc));
+	return rc;
 }
 
 void soft_irqs_destroy(struct soft_device *sd)

@@ -27,7 +27,7 @@ static int memory_create(struct soft_device *sd, struct soft_memory *memory, uin
 	memory->bytes = NULL;
 failed:
 	log_error("vfio %s: no memory of %llu bytes for the device: %s", sd->vdev.dev,
-		  (unsigned long long)size, strerror(-rc));
+		  (unsigned long long)size, host_strerror(-rc));
 	return rc;
 }
 

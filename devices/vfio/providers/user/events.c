@@ -7,6 +7,7 @@
 
 #include "devices/vfio/providers/user/user.h"
 #include "vmm/base/eventfd.h"
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
@@ -78,7 +79,7 @@ static int event_open(struct user_device *ud, struct user_event *event, unsigned
 	event->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (event->fd < 0) {
 		rc = -errno;
-		log_error("vfio %s: no eventfd: %s", ud->vdev.dev, strerror(-rc));
+		log_error("vfio %s: no eventfd: %s", ud->vdev.dev, host_strerror(-rc));
 		return rc;
 	}
 	rc = arm(event);

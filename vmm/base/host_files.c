@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How many files this process may have open, and what to say when that is too few. */
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "vmm/base/host.h"
+
+int host_raise_nofile(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return -errno;
+	if (limit.rlim_cur == limit.rlim_max)
+		return 0;
+	limit.rlim_cur = limit.rlim_max;
+	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -errno : 0;
+}
+
+uint64_t host_nofile(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 0 : limit.rlim_cur;
+}
+
+const char *host_strerror(int error)
+{
+	if (error == EMFILE)
+		return "too many open files for this process; raise its hard limit "
+		       "(ulimit -n NUMBER as root, or LimitNOFILE= of its service)";
+	if (error == ENFILE)
+		return "too many open files on this host; raise its limit (sysctl fs.file-max)";
+	return strerror(error);
+}
