@@ -123,14 +123,15 @@ product()
 	product=$path
 }
 
-# prune WHAT NEWEST: keep the three generations used last (a switch between two branches stays free).
+# prune WHAT NEWEST: keep the three generations used last (a switch between two branches stays free), and what another run
+# may be using just now.
 prune()
 {
 	local old
 
 	# shellcheck disable=SC2012 # the names are ours: no newlines
 	ls -dt "$cache/$1"-* | { grep -vxF "$2" || true; } | tail -n +3 | while read -r old; do
-		rm -rf "$old"
+		find "$old" -maxdepth 0 -mmin +180 -exec rm -rf {} +
 	done
 	find "$cache/tmp" -mindepth 1 -maxdepth 1 -name "$1-*" -exec rm -rf {} +
 }

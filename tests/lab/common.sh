@@ -177,17 +177,18 @@ fill_in()
 		find_modules
 	fi
 	mkdir -p "$1/in" "$1/out"
-	cp -r "$lab_dir/lib" "$1/in/lib"
-	cp -r "$lab_tools" "$1/in/tools"
-	cp -r "$lab_kernel/modules" "$1/in/modules"
-	cp "$lab_modules"/*.ko "$1/in/modules/"
+	# errexit is off where the caller looks at the status.
+	cp -r "$lab_dir/lib" "$1/in/lib" || return 1
+	cp -r "$lab_tools" "$1/in/tools" || return 1
+	cp -r "$lab_kernel/modules" "$1/in/modules" || return 1
+	cp "$lab_modules"/*.ko "$1/in/modules/" || return 1
 	for file in "$lab_kernel/vmlinux" "$lab_kernel/bzImage" "$lab_initramfs"; do
 		# A link costs nothing, but the lab may lie on another file system than the cache.
-		ln "$file" "$1/in/" 2>/dev/null || cp "$file" "$1/in/"
+		ln "$file" "$1/in/" 2>/dev/null || cp "$file" "$1/in/" || return 1
 	done
 	if [ "$lab_vmm" = sluice ]; then
 		file=$(sluice_binary) || return 1
-		cp "$file" "$1/in/sluice"
+		cp "$file" "$1/in/sluice" || return 1
 	fi
 	printf '%s\n' "lab_vmm=$lab_vmm" "lab_tsc_khz=$(tsc_khz)" "lab_seconds=$lab_seconds" "lab_slow=$lab_slow" \
 		"lab_want_warnings=$lab_want_warnings" >"$1/in/env"
