@@ -33,6 +33,21 @@ reads()
 	contains "$1: by MSI-X" "/tmp/$1.log" 'MSIX.*nvme0q0'
 }
 
+# writes GUEST MIB: what it reads is written at MIB, too, and has arrived when it says so; host_after looks.
+writes()
+{
+	guest_do "$1" "dd if=/dev/nvme0n1 of=/dev/nvme0n1 bs=1M skip=16 seek=$2 count=4 iflag=direct oflag=direct conv=fsync 2>/dev/null && echo wrote $2"
+	contains "$1: writes" "/tmp/$1.log" "^wrote $2"
+}
+
+host_after()
+{
+	for mib in 32 48; do
+		same "what a guest wrote at $mib MiB is on the disk" \
+			"$(dd if="$lab_run/disk1.img" bs=1M skip=$mib count=4 status=none | md5sum | cut -c1-32)" "$(cat "$lab_run/in/sum")"
+	done
+}
+
 nothing_pinned() { awk '/^VmPin/ { exit $2 != 0 }' "/proc/$serve/status"; }
 has_gone() { grep -c 'the client has gone' /tmp/serve.log | grep -qx "$1"; }
 
@@ -64,6 +79,7 @@ job()
 
 	check 'the next guest' guest_start second --vfio user:/tmp/nvme.sock,timeout=120 || { cat /tmp/serve.log >&2; return; }
 	reads second
+	writes second 32
 	guest_quit second
 	same 'it ended well' "$guest_status" 0
 	check 'the server sees that' wait_for 30 has_gone 2
@@ -72,6 +88,7 @@ job()
 	lab_vmm=qemu
 	check "a guest of QEMU's" guest_start qemu --vfio user:/tmp/nvme.sock || { cat /tmp/serve.log >&2; return; }
 	reads qemu
+	writes qemu 48
 	same "nothing of VFIO is open in it" "$(readlink /proc/"$(guest_pid qemu)"/fd/* | grep -c -e '/vfio')" 0
 	guest_quit qemu
 	same 'it ended well' "$guest_status" 0
