@@ -159,8 +159,7 @@ int parse_vfio(struct option_keys *keys, struct vm_config *config)
 						"a slot from 01 to 1f, and .FUNCTION");
 			break;
 		case TOKEN:
-			vfio->has_token = text_bytes(
-				keys->value, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", vfio->token);
+			vfio->has_token = text_bytes(keys->value, TEXT_UUID, vfio->token);
 			if (!vfio->has_token)
 				r = keys_refuse(keys, "token",
 						"a UUID like 00112233-4455-6677-8899-aabbccddeeff");

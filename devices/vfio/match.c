@@ -4,38 +4,13 @@
 #include <string.h>
 
 #include "devices/vfio/device.h"
+#include "vmm/base/text.h"
 
 static int match_name(struct vfio_device *vdev, const char *name)
 {
 	if (vdev->ops->match)
 		return vdev->ops->match(vdev, name);
 	return !strcmp(vdev->dev, name);
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* uuid_parse() of the kernel: 8-4-4-4-12 digits and no more. */
-static bool parse_uuid(const char *text, uint8_t uuid[16])
-{
-	for (unsigned i = 0; i < 16; i++) {
-		int high, low;
-
-		if ((i == 4 || i == 6 || i == 8 || i == 10) && *text++ != '-')
-			return false;
-		high = hex_digit(text[0]);
-		low = high < 0 ? -1 : hex_digit(text[1]);
-		if (low < 0)
-			return false;
-		uuid[i] = (uint8_t)(high << 4 | low);
-		text += 2;
-	}
-	return !*text;
 }
 
 /* What follows the name of a device: vf_token=UUID and nothing else. */
@@ -45,7 +20,8 @@ static int match_option(struct vfio_device *vdev, const char *option)
 	uint8_t uuid[16];
 	int rc;
 
-	if (strncmp(option, key, strlen(key)) != 0 || !parse_uuid(option + strlen(key), uuid))
+	if (strncmp(option, key, strlen(key)) != 0 ||
+	    !text_bytes(option + strlen(key), TEXT_UUID, uuid))
 		return -EINVAL;
 	if (!vdev->ops->match_token_uuid)
 		return -EINVAL;

@@ -26,5 +26,7 @@ bool text_size(const char *text, uint64_t *out);
  * after false is undefined.
  */
 bool text_bytes(const char *text, const char *layout, uint8_t *out);
+/* The layout of a UUID (RFC 9562 section 4), 16 bytes. */
+#define TEXT_UUID "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
 
 #endif

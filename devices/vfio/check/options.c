@@ -116,8 +116,8 @@ static int parse_device(const char *text, struct check_options *options)
 	const char *key = text[length] ? text + length + 1 : NULL;
 	int ret;
 
-	if (key && (strncmp(key, "token=", 6) != 0 ||
-		    !text_bytes(key + 6, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", request->token))) {
+	if (key &&
+	    (strncmp(key, "token=", 6) != 0 || !text_bytes(key + 6, TEXT_UUID, request->token))) {
 		log_error("%s: behind the device only token=UUID may stand", text);
 		return -EINVAL;
 	}
