@@ -8,7 +8,6 @@
  * descriptors), read, write, futex, ioctl (but KVM_RUN), other; calls: the sum of these; clock: reading the clock, which
  * is a system call only where the vDSO cannot do it, as in the lab host, and so is not among them.
  */
-#include <dirent.h>
 #include <err.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +16,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "tests/bench/seize.h"
 
 #define KVM_RUN 0xae80u
 
@@ -48,26 +49,6 @@ static enum kind kind_of(const struct __ptrace_syscall_info *info)
 		if ((long)info->entry.nr == calls[i].nr)
 			return calls[i].kind;
 	return OTHER;
-}
-
-static void seize_all(pid_t pid)
-{
-	char path[32];
-	struct dirent *entry;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	dir = opendir(path);
-	if (!dir)
-		err(1, "%s", path);
-	while ((entry = readdir(dir))) {
-		const pid_t tid = atoi(entry->d_name);
-
-		if (tid > 0 && ptrace(PTRACE_SEIZE, tid, NULL,
-				      PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE) == 0)
-			ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
-	}
-	closedir(dir);
 }
 
 /* A thread of @pid has stopped: count what it is about to do, and let it go on. */
@@ -114,7 +95,7 @@ int main(int argc, char **argv)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	seize_all(atoi(argv[1]));
+	seize_all(atoi(argv[1]), PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE);
 	file = fopen(argv[2], "w");
 	if (!file)
 		err(1, "%s", argv[2]);

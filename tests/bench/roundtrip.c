@@ -8,7 +8,6 @@
  * The three take turns; each figure is the median of the turns' means. Prints lines of "NAME VALUE":
  * bare_ns, read_ns, write_ns, then client_calls and server_calls: system calls for a hundred reads.
  */
-#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <signal.h>
@@ -24,6 +23,7 @@
 
 #include "devices/vfio/user/channel.h"
 #include "devices/vfio/user/protocol.h"
+#include "tests/bench/seize.h"
 
 #define MAX_TURNS  101
 #define ROUNDS     2000
@@ -198,29 +198,6 @@ static pid_t counted_client(const char *path)
 	_exit(0);
 }
 
-static void seize(pid_t tid)
-{
-	if (ptrace(PTRACE_SEIZE, tid, NULL, PTRACE_O_TRACESYSGOOD) == 0)
-		ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
-}
-
-static void seize_all(pid_t pid)
-{
-	char path[32];
-	struct dirent *entry;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	dir = opendir(path);
-	if (!dir)
-		err(1, "%s", path);
-	while ((entry = readdir(dir))) {
-		if (entry->d_name[0] != '.')
-			seize(atoi(entry->d_name));
-	}
-	closedir(dir);
-}
-
 static void count_calls(const char *path, pid_t server)
 {
 	const pid_t client = counted_client(path);
@@ -229,8 +206,8 @@ static void count_calls(const char *path, pid_t server)
 
 	if (waitpid(client, &status, WUNTRACED) != client || !WIFSTOPPED(status))
 		errx(1, "the counted client did not begin");
-	seize_all(client);
-	seize_all(server);
+	seize_all(client, PTRACE_O_TRACESYSGOOD);
+	seize_all(server, PTRACE_O_TRACESYSGOOD);
 	kill(client, SIGCONT);
 	for (;;) {
 		const pid_t tid = waitpid(-1, &status, __WALL);
