@@ -14,8 +14,10 @@ CC      = gcc
 # Small rather than quick: what is hot is the kernel's, and -Os takes a fifth off the program.
 OPT    ?= -Os -g
 SAN    ?=
-# The uAPI headers come with the set-up: Debian 12's own have no linux/iommufd.h.
+# The uAPI headers come with the set-up: Debian 12's own have no linux/iommufd.h. Their path is asked for once: a `?=` alone
+# would ask again for each file that is compiled.
 HEADERS ?= $(shell setup/setup --path headers 2>/dev/null)
+HEADERS := $(HEADERS)
 WARN    = -Wall -Wextra -Wshadow -Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes \
 	  -Wpointer-arith -Wvla -Wwrite-strings -Wundef -Werror
 CPPFLAGS = -I. -D_GNU_SOURCE $(if $(HEADERS),-isystem $(HEADERS))
