@@ -465,7 +465,7 @@ static int open_file(struct serial_backend *b, const char *path)
 	b->out_fd = host_open_output(path, false);
 	if (b->out_fd < 0) {
 		log_error("%s: cannot open %s for console output: %s", b->params.id, path,
-			  strerror(-b->out_fd));
+			  host_output_strerror(-b->out_fd));
 		return b->out_fd;
 	}
 	b->out_fd_owned = true;

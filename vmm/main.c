@@ -33,7 +33,7 @@ static int run(int argc, char **argv)
 		r = log_open(config.log_file,
 			     level < LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG);
 		if (r < 0)
-			log_error("--log-file %s: %s", config.log_file, host_strerror(-r));
+			log_error("--log-file %s: %s", config.log_file, host_output_strerror(-r));
 		status = r < 0 ? STATUS_HOST_FAILURE : machine_run(&config);
 	}
 	vm_config_destroy(&config);

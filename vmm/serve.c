@@ -146,7 +146,8 @@ int serve_main(int argc, char **argv)
 		r = log_open(config.vm.log_file,
 			     level < LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG);
 		if (r < 0)
-			log_error("--log-file %s: %s", config.vm.log_file, host_strerror(-r));
+			log_error("--log-file %s: %s", config.vm.log_file,
+				  host_output_strerror(-r));
 		status = r < 0 ? STATUS_HOST_FAILURE : serve(&config);
 	}
 	serve_config_destroy(&config);

@@ -312,6 +312,23 @@ Test(host, output_is_appended_or_begun_anew)
 	cr_assert_eq(host_open_output(folder, true), -EISDIR);
 }
 
+Test(host, an_output_does_not_wait_for_the_reader_of_a_fifo, .timeout = 60)
+{
+	const char *path = in_folder("output-fifo");
+	int reader, fd;
+
+	cr_assert_eq(mkfifo(path, 0600), 0);
+	cr_assert_eq(host_open_output(path, true), -ENXIO);
+	cr_assert_not_null(strstr(host_output_strerror(ENXIO), "start its reader first"));
+	reader = open(path, O_RDONLY | O_NONBLOCK);
+	fd = host_open_output(path, false);
+	/* Whoever writes may wait: that was for the open alone. */
+	cr_assert_eq(fcntl(fd, F_GETFL) & (O_ACCMODE | O_NONBLOCK), O_WRONLY);
+	cr_assert_eq(write(fd, "ab", 2), 2);
+	check_cloexec(fd);
+	close(reader);
+}
+
 Test(host, a_disk_has_one_writer_or_any_number_of_readers)
 {
 	static char bytes[8192];

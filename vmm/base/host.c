@@ -348,7 +348,13 @@ int host_open_file(const char *path, uint64_t *size)
 
 int host_open_output(const char *path, bool append)
 {
-	return open_path(path, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC), 0644);
+	int flags = O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC);
+	/* O_NONBLOCK for the open itself: nobody may ever come to read from a FIFO. */
+	int fd = open_path(path, flags | O_NONBLOCK, 0644);
+
+	if (fd >= 0 && fcntl(fd, F_SETFL, flags) < 0)
+		return close_with(fd, -errno);
+	return fd;
 }
 
 int host_make_directory(const char *path)

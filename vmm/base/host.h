@@ -84,8 +84,10 @@ void host_list_free(struct host_list *list);
 
 /* A regular file for reading (kernel, initrd, ROM). -EISDIR, or -EINVAL for other kinds. */
 int host_open_file(const char *path, uint64_t *size);
-/* A file to write text into: made when absent, emptied unless @append. */
+/* A file to write text into: made when absent, emptied unless @append. -ENXIO: a FIFO without a reader, not waited for. */
 int host_open_output(const char *path, bool append);
+/* The words for an error of it. */
+const char *host_output_strerror(int error);
 
 /* A directory with its parents, 0755; 0 when it is there already. */
 int host_make_directory(const char *path);

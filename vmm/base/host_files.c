@@ -34,3 +34,10 @@ const char *host_strerror(int error)
 		return "too many open files on this host; raise its limit (sysctl fs.file-max)";
 	return strerror(error);
 }
+
+const char *host_output_strerror(int error)
+{
+	if (error == ENXIO)
+		return "nobody reads from this FIFO yet; start its reader first";
+	return host_strerror(error);
+}
