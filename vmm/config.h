@@ -65,7 +65,7 @@ struct vm_config {
 	char *log_file; /* NULL: stderr */
 };
 
-/* One vCPU, 256 MiB, serial port on stdio; no kernel yet. -ENOMEM. */
+/* One vCPU, 512 MiB, serial port on stdio; no kernel yet. -ENOMEM. */
 int vm_config_init(struct vm_config *config);
 /* Frees the strings and arrays; descriptors are not closed here. */
 void vm_config_destroy(struct vm_config *config);
