@@ -38,6 +38,12 @@ struct passthrough {
 	struct passed_device devices[];
 };
 
+/* As the device itself is called in messages from its open on, but for a shorter address that was typed. */
+static const char *name_of(const struct passed_device *device)
+{
+	return device->config->id ? device->config->id : device->config->name;
+}
+
 /* ---- find ---- */
 
 /* By the name alone, so that a wrong one is said whatever the host is like. */
@@ -157,8 +163,7 @@ static int add_reserved(struct passthrough *pass, const struct passed_device *de
 		return 0;
 	r = device->provider->reserved(device->vdev, ranges, &count);
 	if (r < 0) {
-		log_error("vfio %s: its reserved addresses: %s", device->config->name,
-			  strerror(-r));
+		log_error("vfio %s: its reserved addresses: %s", name_of(device), strerror(-r));
 		return r;
 	}
 	more = reallocarray(pass->reserved, *total + count + 1, sizeof(*more));
@@ -228,7 +233,7 @@ static void unplugged(void *ctx)
 {
 	const struct passed_device *device = ctx;
 
-	log_info("vfio %s: out of the guest", device->config->name);
+	log_info("vfio %s: out of the guest", name_of(device));
 }
 
 /* Loop thread. A package leaves as a whole: that is how slots work. */
@@ -243,7 +248,7 @@ static void unplug(void *ctx, struct vfio_function *vf, bool force)
 	r = pci_root_port_unplug(device->port, force ? PCI_UNPLUG_FORCE : PCI_UNPLUG_ASK, unplugged,
 				 device);
 	if (r < 0 && r != -EALREADY)
-		log_error("vfio %s: cannot be taken out of the guest: %s", device->config->name,
+		log_error("vfio %s: cannot be taken out of the guest: %s", name_of(device),
 			  strerror(-r));
 }
 
@@ -278,10 +283,10 @@ static int get_port(struct passthrough *pass, struct passed_device *device,
 		r = pci_root_port_create(bridge, first->config->slot, &first->port);
 	device->port = first->port;
 	if (r == -EBUSY)
-		log_error("vfio %s: addr=%02x: the guest's slot is taken", device->config->name,
+		log_error("vfio %s: addr=%02x: the guest's slot is taken", name_of(device),
 			  (unsigned)device->config->slot);
 	else if (r < 0)
-		log_error("vfio %s: no root port: %s", device->config->name, strerror(-r));
+		log_error("vfio %s: no root port: %s", name_of(device), strerror(-r));
 	return r;
 }
 
@@ -302,7 +307,7 @@ static int plug_one(struct passthrough *pass, struct passed_device *device,
 	fn = vfio_function_pci(vf);
 	r = pci_root_port_plug(device->port, fn, device->config->function);
 	if (r < 0) {
-		log_error("vfio %s: cannot be plugged in: %s", device->config->name, strerror(-r));
+		log_error("vfio %s: cannot be plugged in: %s", name_of(device), strerror(-r));
 		fn->ops->destroy(fn);
 	}
 	return r;
