@@ -20,6 +20,7 @@ HEADERS ?= $(shell setup/setup --path headers 2>/dev/null)
 HEADERS := $(HEADERS)
 WARN    = -Wall -Wextra -Wshadow -Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes \
 	  -Wpointer-arith -Wvla -Wwrite-strings -Wundef -Werror
+IOMMUFD_H := $(addsuffix /linux/iommufd.h,$(HEADERS))
 CPPFLAGS = -I. -D_GNU_SOURCE $(if $(HEADERS),-isystem $(HEADERS))
 # Tables for unwinding would be an eighth of the program, and nothing here unwinds.
 CFLAGS  = -std=c17 $(OPT) $(SAN) $(WARN) -fno-strict-aliasing -ffunction-sections -fdata-sections \
@@ -60,10 +61,14 @@ $(BUILD)/sluice.1: docs/sluice.1.scd
 	@mkdir -p $(@D)
 	$(Q)scdoc < $< > $@
 
+# A plain `make` in a fresh clone sees to what it needs itself.
+$(IOMMUFD_H):
+	$(Q)setup/setup native headers >/dev/null
+
 # One file alone knows the version: a commit does not compile the rest again.
 $(BUILD)/vmm/main.o $(BUILD)/arm64/vmm/main.o: CPPFLAGS += -DSLUICE_VERSION='"$(VERSION)"'
 $(BUILD)/tests/unit/%_test.o: CPPFLAGS += -include tests/unit/quick_assert.h
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c | $(IOMMUFD_H)
 	@echo "  CC      $<"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
