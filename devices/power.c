@@ -71,7 +71,7 @@ remove_irqfd:
 close_irq:
 	close(power->irq_fd);
 free_power:
-	log_error("power: cannot be set up: %s", host_strerror(-r));
+	log_failure(r, "power: cannot be set up");
 	free(power);
 	return r;
 }

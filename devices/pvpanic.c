@@ -53,8 +53,8 @@ int pvpanic_create(struct bus *bus, uint64_t base, pvpanic_fn fn, void *ctx, str
 	*pvpanic = (struct pvpanic){.bus = bus, .base = base, .fn = fn, .ctx = ctx};
 	ret = bus_add(bus, base, PVPANIC_SIZE, &pvpanic_ops, pvpanic, "pvpanic");
 	if (ret < 0) {
-		log_error("pvpanic: cannot take bus address %#llx: %s", (unsigned long long)base,
-			  strerror(-ret));
+		log_failure(ret, "pvpanic: cannot take bus address %#llx",
+			    (unsigned long long)base);
 		free(pvpanic);
 		return ret;
 	}

@@ -455,7 +455,7 @@ int serial_create(const struct serial_config *config, const struct serial_wiring
 	power_on(serial);
 	ret = loop_add_timer(wiring->loop, quiet_timer_fired, serial, &serial->quiet_timer);
 	if (ret < 0) {
-		log_error("%s: no timer: %s", wiring->id, host_strerror(-ret));
+		log_failure(ret, "%s: no timer", wiring->id);
 		goto free_serial;
 	}
 	params.lock = &serial->lock;
@@ -466,8 +466,8 @@ int serial_create(const struct serial_config *config, const struct serial_wiring
 	ret = bus_add(wiring->bus, wiring->base, SERIAL_REGISTERS, &serial_bus_ops, serial,
 		      "serial");
 	if (ret < 0) {
-		log_error("%s: cannot take bus address %#llx: %s", wiring->id,
-			  (unsigned long long)wiring->base, strerror(-ret));
+		log_failure(ret, "%s: cannot take bus address %#llx", wiring->id,
+			    (unsigned long long)wiring->base);
 		goto destroy_backend;
 	}
 	*out = serial;

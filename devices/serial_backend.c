@@ -450,12 +450,9 @@ static int open_pty(struct serial_backend *b)
 	}
 	/* Input and output are watched apart, so each has a descriptor. */
 	b->out_fd = fcntl(b->in_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	if (b->out_fd < 0) {
-		ret = -errno;
-		log_error("%s: no second descriptor of %s: %s", b->params.id, b->pty_path,
-			  strerror(-ret));
-		return ret;
-	}
+	if (b->out_fd < 0)
+		return log_failure(-errno, "%s: no second descriptor of %s", b->params.id,
+				   b->pty_path);
 	b->out_fd_owned = true;
 	return 0;
 }
@@ -514,7 +511,7 @@ int serial_backend_create(const struct serial_backend_params *params, struct ser
 	if (ret == 0 && b->kind != SERIAL_NONE) {
 		ret = loop_add_timer(b->params.loop, flush_timer_fired, b, &b->flush_timer);
 		if (ret < 0)
-			log_error("%s: no timer: %s", b->params.id, host_strerror(-ret));
+			log_failure(ret, "%s: no timer", b->params.id);
 	}
 	if (ret == 0 && b->kind == SERIAL_PTY)
 		ret = look_soon(b, PTY_LOOK_AGAIN_NS);

@@ -256,7 +256,7 @@ static int create_loop(struct machine *m)
 	int r = loop_create(&m->loop);
 
 	if (r < 0)
-		log_error("event loop: %s", host_strerror(-r));
+		log_failure(r, "event loop");
 	return r;
 }
 
@@ -265,7 +265,7 @@ static int create_signals(struct machine *m)
 	int r = signals_create(m->loop, signal_arrived, m, &m->signals);
 
 	if (r < 0)
-		log_error("signals: %s", host_strerror(-r));
+		log_failure(r, "signals");
 	return r;
 }
 
@@ -320,10 +320,8 @@ static int create_address_space(struct machine *m)
 {
 	int r = ioas_create(m->ictx, &m->ioas);
 
-	if (r < 0) {
-		log_error("address space of the devices: %s", strerror(-r));
-		return r;
-	}
+	if (r < 0)
+		return log_failure(r, "address space of the devices");
 	return memory_map_ioas(m->memory, m->ioas);
 }
 
@@ -363,10 +361,8 @@ static int create_serial(struct machine *m)
 
 	m->serial_irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = m->serial_irq_fd < 0 ? -errno : kvm_irqfd_add(m->kvm, m->serial_irq_fd, uart->gsi, -1);
-	if (r < 0) {
-		log_error("serial0: interrupt: %s", host_strerror(-r));
-		return r;
-	}
+	if (r < 0)
+		return log_failure(r, "serial0: interrupt");
 	wiring.irq_fd = m->serial_irq_fd;
 	m->on_terminal = m->config->serial == VM_SERIAL_STDIO && isatty(STDIN_FILENO);
 	if (m->on_terminal) {
@@ -385,7 +381,7 @@ static int add_port(struct machine *m, const struct arch_device *port, const str
 		return 0;
 	r = bus_add(port->pio ? m->pio : m->mmio, port->base, port->size, ops, m, name);
 	if (r < 0)
-		log_error("%s: %s", name, strerror(-r));
+		log_failure(r, "%s", name);
 	*added = r == 0;
 	return r;
 }

@@ -162,10 +162,8 @@ static int add_reserved(struct passthrough *pass, const struct passed_device *de
 	if (device->provider->reserved == NULL)
 		return 0;
 	r = device->provider->reserved(device->vdev, ranges, &count);
-	if (r < 0) {
-		log_error("vfio %s: its reserved addresses: %s", name_of(device), strerror(-r));
-		return r;
-	}
+	if (r < 0)
+		return log_failure(r, "vfio %s: its reserved addresses", name_of(device));
 	more = reallocarray(pass->reserved, *total + count + 1, sizeof(*more));
 	if (more == NULL)
 		return -ENOMEM;
@@ -248,8 +246,7 @@ static void unplug(void *ctx, struct vfio_function *vf, bool force)
 	r = pci_root_port_unplug(device->port, force ? PCI_UNPLUG_FORCE : PCI_UNPLUG_ASK, unplugged,
 				 device);
 	if (r < 0 && r != -EALREADY)
-		log_error("vfio %s: cannot be taken out of the guest: %s", name_of(device),
-			  strerror(-r));
+		log_failure(r, "vfio %s: cannot be taken out of the guest", name_of(device));
 }
 
 static void fatal(void *ctx, struct vfio_function *vf)
@@ -286,7 +283,7 @@ static int get_port(struct passthrough *pass, struct passed_device *device,
 		log_error("vfio %s: addr=%02x: the guest's slot is taken", name_of(device),
 			  (unsigned)device->config->slot);
 	else if (r < 0)
-		log_error("vfio %s: no root port: %s", name_of(device), strerror(-r));
+		log_failure(r, "vfio %s: no root port", name_of(device));
 	return r;
 }
 
@@ -307,7 +304,7 @@ static int plug_one(struct passthrough *pass, struct passed_device *device,
 	fn = vfio_function_pci(vf);
 	r = pci_root_port_plug(device->port, fn, device->config->function);
 	if (r < 0) {
-		log_error("vfio %s: cannot be plugged in: %s", name_of(device), strerror(-r));
+		log_failure(r, "vfio %s: cannot be plugged in", name_of(device));
 		fn->ops->destroy(fn);
 	}
 	return r;

@@ -112,7 +112,7 @@ static int create_bridge(struct slots *slots)
 	memcpy(config.intx_gsi, layout->intx_gsi, sizeof(config.intx_gsi));
 	r = pci_host_bridge_create(&config, &slots->bridge);
 	if (r < 0)
-		log_error("PCI host bridge: %s", host_strerror(-r));
+		log_failure(r, "PCI host bridge");
 	return r;
 }
 

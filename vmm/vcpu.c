@@ -207,18 +207,14 @@ static int create_one(struct vcpus *all, unsigned index)
 	int r;
 
 	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
-	if (vcpu->fd < 0) {
-		r = -errno;
-		log_error("vcpu%u: KVM_CREATE_VCPU: %s", index, host_strerror(-r));
-		return r;
-	}
+	if (vcpu->fd < 0)
+		return log_failure(-errno, "vcpu%u: KVM_CREATE_VCPU", index);
 	vcpu->run = mmap(NULL, (size_t)kvm->vcpu_mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED,
 			 vcpu->fd, 0);
 	if (vcpu->run == MAP_FAILED) {
 		r = -errno;
 		vcpu->run = NULL;
-		log_error("vcpu%u: mmap of kvm_run: %s", index, strerror(-r));
-		return r;
+		return log_failure(r, "vcpu%u: mmap of kvm_run", index);
 	}
 	return arch_vcpu_setup(all->config.cpus, vcpu->fd, index);
 }

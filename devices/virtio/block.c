@@ -419,7 +419,7 @@ int virtio_block_create(const struct virtio_block_config *config, struct loop *l
 		return 0;
 	loop_remove(loop, block->completions);
 say:
-	log_error("disk %s: cannot make the device: %s", config->id, host_strerror(-ret));
+	log_failure(ret, "disk %s: cannot make the device", config->id);
 	disk_close(&block->disk);
 fini_device:
 	virtio_device_fini(&block->dev);

@@ -32,7 +32,7 @@ static int open_failed(const struct disk *disk, const char *path, int error)
 			  disk->readonly ? "" : "; add `readonly` to only read it");
 		break;
 	default:
-		log_error("disk %s: cannot open %s: %s", disk->id, path, host_strerror(-error));
+		log_failure(error, "disk %s: cannot open %s", disk->id, path);
 		break;
 	}
 	return error;
@@ -82,7 +82,7 @@ int disk_open(struct disk *disk, const char *id, const char *path, bool readonly
 	disk->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (disk->event_fd < 0) {
 		ret = -errno;
-		log_error("disk %s: no event descriptor: %s", id, host_strerror(-ret));
+		log_failure(ret, "disk %s: no event descriptor", id);
 		goto close_fd;
 	}
 	ret = io_setup(DISK_REQUESTS_MAX, &disk->aio);

@@ -458,7 +458,7 @@ int virtio_net_create(const struct virtio_tap_config *config, struct loop *loop,
 		return 0;
 	loop_remove(loop, net->tap_source);
 say:
-	log_error("net %s: cannot make the device: %s", config->id, host_strerror(-ret));
+	log_failure(ret, "net %s: cannot make the device", config->id);
 	close(net->tap);
 fini_device:
 	virtio_device_fini(&net->dev);

@@ -82,6 +82,5 @@ int virtio_rng_create(const struct virtio_rng_config *config, struct loop *loop,
 	virtio_device_fini(&rng->dev);
 free_rng:
 	free(rng);
-	log_error("virtio %s: cannot make the entropy device: %s", config->id, host_strerror(-ret));
-	return ret;
+	return log_failure(ret, "virtio %s: cannot make the entropy device", config->id);
 }

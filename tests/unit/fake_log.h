@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "vmm/base/log.h"
 
@@ -23,6 +24,12 @@ bool log_enabled(enum log_level level)
 	return level <= LOG_LEVEL_WARN;
 }
 
+static void fake_log_keep(const char *fmt, va_list args)
+{
+	vsnprintf(fake_log_last, sizeof(fake_log_last), fmt, args);
+	fake_log_count++;
+}
+
 void log_message(enum log_level level, const char *fmt, ...)
 {
 	va_list args;
@@ -30,9 +37,30 @@ void log_message(enum log_level level, const char *fmt, ...)
 	if (level > LOG_LEVEL_WARN)
 		return;
 	va_start(args, fmt);
-	vsnprintf(fake_log_last, sizeof(fake_log_last), fmt, args);
+	fake_log_keep(fmt, args);
 	va_end(args);
-	fake_log_count++;
+}
+
+void log_error(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	fake_log_keep(fmt, args);
+	va_end(args);
+}
+
+int log_failure(int error, const char *fmt, ...)
+{
+	size_t length;
+	va_list args;
+
+	va_start(args, fmt);
+	fake_log_keep(fmt, args);
+	va_end(args);
+	length = strlen(fake_log_last);
+	snprintf(fake_log_last + length, sizeof(fake_log_last) - length, ": %s", strerror(-error));
+	return error;
 }
 
 #endif

@@ -173,6 +173,35 @@ Test(log, lines_of_every_length_are_whole)
 	close_log();
 }
 
+Test(log, a_failure_ends_with_what_its_error_means_and_returns_it)
+{
+	char message[1200], want[1300], *text;
+
+	for (size_t n = 0; n < sizeof(message); n++) {
+		if (!(n < 3 || (n > 430 && n < 500) || n % 97 == 0))
+			continue;
+		memset(message, 'x', n);
+		message[n] = '\0';
+		open_log(LOG_LEVEL_ERROR);
+		errno = EXDEV;
+		cr_assert_eq(log_failure(-ENOENT, "disk%u: %s", 3, message), -ENOENT);
+		cr_assert_eq(errno, EXDEV);
+		text = text_of(path);
+		snprintf(want, sizeof(want), "error: disk3: %s: No such file or directory\n",
+			 message);
+		cr_assert_str_eq(text + STAMP, want, "%zu: %s", n, text);
+		free(text);
+		close_log();
+	}
+	/* Where an errno says little, it is explained. */
+	open_log(LOG_LEVEL_ERROR);
+	cr_assert_eq(log_failure(-EMFILE, "event loop"), -EMFILE);
+	text = text_of(path);
+	cr_assert_not_null(strstr(text, "raise its hard limit"), "%s", text);
+	free(text);
+	close_log();
+}
+
 Test(log, appends_and_keeps_the_old_sink_when_the_new_one_fails)
 {
 	char *text;

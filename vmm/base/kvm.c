@@ -33,7 +33,7 @@ static void explain_open(int error)
 			  "the firmware)",
 			  strerror(-error));
 	else
-		log_error("/dev/kvm: %s", host_strerror(-error));
+		log_failure(error, "/dev/kvm");
 }
 
 int kvm_create(int dev_fd, struct kvm **out)
@@ -71,13 +71,13 @@ int kvm_create(int dev_fd, struct kvm **out)
 	kvm->vm_fd = kvm_ioctl(dev_fd, KVM_CREATE_VM, NULL);
 	if (kvm->vm_fd < 0) {
 		ret = kvm->vm_fd;
-		log_error("KVM: cannot create a VM: %s", host_strerror(-ret));
+		log_failure(ret, "KVM: cannot create a VM");
 		goto free_kvm;
 	}
 	kvm->vcpu_mmap_size = kvm_ioctl(dev_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
 	if (kvm->vcpu_mmap_size < 0) {
 		ret = kvm->vcpu_mmap_size;
-		log_error("KVM: cannot get the size of a vCPU's shared page: %s", strerror(-ret));
+		log_failure(ret, "KVM: cannot get the size of a vCPU's shared page");
 		goto close_vm;
 	}
 	/* A kernel that does not say has 32 (Documentation/virt/kvm/api.rst, 4.35). */

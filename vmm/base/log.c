@@ -96,41 +96,42 @@ static bool write_all(int fd, const char *bytes, size_t length)
 	return true;
 }
 
-void log_message(enum log_level level, const char *fmt, ...)
+/* @error: 0, or -errno, whose meaning ends the line. */
+static void write_line(enum log_level level, int error, const char *fmt, va_list args)
 {
 	char stack[LINE_ON_STACK];
 	char *line = stack;
-	size_t prefix, length;
-	va_list args;
-	bool file;
+	size_t prefix, text, length;
 	int saved = errno;
+	const char *why;
+	va_list again;
+	bool file;
 	int n;
 
 	if (!log_enabled(level))
 		return;
 
+	why = error ? host_strerror(-error) : NULL;
+	va_copy(again, args);
 	pthread_mutex_lock(&sink_lock);
 	file = sink_fd >= 0;
 	prefix = write_prefix(stack, sizeof(stack), file, level);
-
-	va_start(args, fmt);
 	n = vsnprintf(stack + prefix, sizeof(stack) - prefix, fmt, args);
-	va_end(args);
-	if (n < 0)
-		n = 0;
-	length = prefix + (size_t)n;
+	text = prefix + (n < 0 ? 0 : (size_t)n);
+	length = text + (why ? strlen(why) + 2 : 0);
 	if (length >= sizeof(stack)) {
 		line = malloc(length + 1);
 		if (line) {
 			memcpy(line, stack, prefix);
-			va_start(args, fmt);
-			vsnprintf(line + prefix, length + 1 - prefix, fmt, args);
-			va_end(args);
+			vsnprintf(line + prefix, length + 1 - prefix, fmt, again);
 		} else {
 			line = stack;
 			length = sizeof(stack) - 1;
 		}
 	}
+	va_end(again);
+	if (why && text < length)
+		snprintf(line + text, length + 1 - text, ": %s", why);
 	/* Part of the text may come from a guest, a device or a file: it does not steer a terminal. */
 	for (size_t i = prefix; i < length; i++)
 		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
@@ -143,6 +144,34 @@ void log_message(enum log_level level, const char *fmt, ...)
 	if (line != stack)
 		free(line);
 	errno = saved;
+}
+
+void log_message(enum log_level level, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	write_line(level, 0, fmt, args);
+	va_end(args);
+}
+
+void log_error(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	write_line(LOG_LEVEL_ERROR, 0, fmt, args);
+	va_end(args);
+}
+
+int log_failure(int error, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	write_line(LOG_LEVEL_ERROR, error, fmt, args);
+	va_end(args);
+	return error;
 }
 
 int log_stdout(const char *text)

@@ -44,8 +44,12 @@ void log_message(enum log_level level, const char *fmt, ...) __attribute__((form
  */
 int log_stdout(const char *text);
 
+/* Most messages are errors: one of @level ERROR, and one that ends with ": " and what -errno @error means. */
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Returns @error, for the caller to return in turn. */
+int log_failure(int error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 #define log_answer(...) log_message(LOG_LEVEL_ANSWER, __VA_ARGS__)
-#define log_error(...)  log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...)   log_message(LOG_LEVEL_WARN, __VA_ARGS__)
 #define log_info(...)   log_message(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)  log_message(LOG_LEVEL_DEBUG, __VA_ARGS__)

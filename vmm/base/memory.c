@@ -45,7 +45,7 @@ static void explain_create(const struct memory *memory, int error)
 	unsigned long long size = memory->file_size, page = host_page_bytes(memory->pages);
 
 	if (memory->pages == HOST_PAGES_NORMAL)
-		log_error("memory: %llu MiB cannot be had: %s", size / MIB, host_strerror(-error));
+		log_failure(error, "memory: %llu MiB cannot be had", size / MIB);
 	else
 		log_error("memory: %llu huge pages of %llu MiB are needed and %llu are free: %s; "
 			  "write the number to /sys/kernel/mm/hugepages/hugepages-%llukB/"
@@ -298,8 +298,8 @@ int memory_populate(struct memory *memory, unsigned threads,
 	if (!error && progress)
 		progress(ctx, work.total, work.total);
 	if (error && error != -ECANCELED)
-		log_error("memory: %llu MiB cannot be populated: %s",
-			  (unsigned long long)(work.total / MIB), strerror(-error));
+		log_failure(error, "memory: %llu MiB cannot be populated",
+			    (unsigned long long)(work.total / MIB));
 	return error;
 }
 
@@ -314,9 +314,9 @@ int memory_add_slots(struct memory *memory, struct kvm *kvm)
 		int ret = kvm_slot_add(kvm, piece->gpa, piece->size, piece->hva, 0, &slots[i]);
 
 		if (ret) {
-			log_error("memory: no KVM memory slot for %llu MiB at 0x%llx: %s",
-				  (unsigned long long)(piece->size / MIB),
-				  (unsigned long long)piece->gpa, strerror(-ret));
+			log_failure(ret, "memory: no KVM memory slot for %llu MiB at 0x%llx",
+				    (unsigned long long)(piece->size / MIB),
+				    (unsigned long long)piece->gpa);
 			while (i--)
 				kvm_slot_remove(kvm, slots[i]);
 			return ret;
@@ -346,9 +346,9 @@ int memory_map_ioas(struct memory *memory, struct ioas *ioas)
 		int ret = ioas_map(ioas, &area);
 
 		if (ret) {
-			log_error("memory: %llu MiB at 0x%llx cannot be mapped for devices: %s",
-				  (unsigned long long)(piece->size / MIB),
-				  (unsigned long long)piece->gpa, strerror(-ret));
+			log_failure(ret, "memory: %llu MiB at 0x%llx cannot be mapped for devices",
+				    (unsigned long long)(piece->size / MIB),
+				    (unsigned long long)piece->gpa);
 			unmap_ioas(memory, ioas, i);
 			return ret;
 		}
