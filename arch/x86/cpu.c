@@ -25,8 +25,7 @@ int arch_cpus_create(struct kvm *kvm, unsigned count, struct arch_cpus **out)
 	cpus->count = count;
 	cpus->supported.nent = CPUID_MAX_ENTRIES;
 	if (ioctl(kvm->dev_fd, KVM_GET_SUPPORTED_CPUID, &cpus->supported) < 0) {
-		r = -errno;
-		log_error("/dev/kvm: KVM_GET_SUPPORTED_CPUID: %s", strerror(-r));
+		r = log_failure(-errno, "/dev/kvm: KVM_GET_SUPPORTED_CPUID");
 		free(cpus);
 		return r;
 	}
@@ -65,12 +64,7 @@ int arch_vcpu_setup(struct arch_cpus *cpus, int vcpu_fd, unsigned index)
 		return r;
 	}
 	table.nent = (uint32_t)r;
-	if (ioctl(vcpu_fd, KVM_SET_CPUID2, &table) < 0) {
-		r = -errno;
-		log_error("vcpu%u: KVM_SET_CPUID2: %s", index, strerror(-r));
-		return r;
-	}
-	return 0;
+	return VCPU_IOCTL(vcpu_fd, index, KVM_SET_CPUID2, &table);
 }
 
 bool arch_vcpu_exit(struct kvm_run *run, struct bus *pio)

@@ -39,6 +39,12 @@ struct arch_cpus {
 	struct cpuid_table supported;
 };
 
+/* One call on a vCPU, which hands in or gets @argument. 0, or -errno after a message with its @name. */
+int vcpu_ioctl(int vcpu_fd, unsigned index, unsigned long request, const char *name,
+	       const void *argument);
+#define VCPU_IOCTL(vcpu_fd, index, request, argument)                                              \
+	vcpu_ioctl(vcpu_fd, index, request, #request, argument)
+
 /* power_on.c: -errno after a message. @boot: the CPU that the others wait for. */
 int vcpu_power_on(int vcpu_fd, unsigned index, bool boot);
 

@@ -19,10 +19,7 @@
 
 static int fail(const char *what)
 {
-	int r = -errno;
-
-	log_error("KVM: %s: %s", what, strerror(-r));
-	return r;
+	return log_failure(-errno, "KVM: %s", what);
 }
 
 /*

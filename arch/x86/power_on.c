@@ -28,6 +28,7 @@
 #define LAPIC_LVT_LINT0  0x350
 #define LAPIC_LVT_EXTINT 0x700 /* how KVM itself starts LINT0 of the boot CPU */
 
+#define MSR_PAT     0x277
 #define PAT_DEFAULT 0x0007040600070406ull
 
 /* Where values in the legacy area of an XSAVE image are, in 32-bit words. */
@@ -38,54 +39,60 @@
  * What a guest can have set. Those of KVM's own first: it writes to guest memory by them. What this
  * KVM or CPU does not have cannot be read, and is left alone.
  */
-static const struct kvm_msr_entry power_on_msrs[] = {
-	{.index = MSR_KVM_SYSTEM_TIME},
-	{.index = MSR_KVM_WALL_CLOCK},
-	{.index = MSR_KVM_SYSTEM_TIME_NEW},
-	{.index = MSR_KVM_WALL_CLOCK_NEW},
-	{.index = MSR_KVM_ASYNC_PF_EN},
-	{.index = MSR_KVM_ASYNC_PF_INT},
-	{.index = MSR_KVM_STEAL_TIME},
-	{.index = MSR_KVM_PV_EOI_EN},
-	{.index = MSR_KVM_POLL_CONTROL, .data = 1},
-	{.index = MSR_KVM_MIGRATION_CONTROL},
-	{.index = 0x6e0}, /* TSC deadline */
-	{.index = 0x174}, /* SYSENTER */
-	{.index = 0x175},
-	{.index = 0x176},
-	{.index = 0xc0000081}, /* SYSCALL */
-	{.index = 0xc0000082},
-	{.index = 0xc0000083},
-	{.index = 0xc0000084},
-	{.index = 0xc0000102}, /* kernel GS base */
-	{.index = 0xc0000103}, /* TSC_AUX */
-	{.index = 0x1d9},      /* debug control */
-	{.index = 0x48},       /* speculation control */
-	{.index = 0xc001011f},
-	{.index = 0xda0}, /* XSS */
-	{.index = 0x3b},  /* TSC adjust */
-	{.index = 0x277, .data = PAT_DEFAULT},
-	{.index = 0x2ff}, /* MTRR */
-	{.index = 0x6a0}, /* CET */
-	{.index = 0x6a2},
+static const uint32_t power_on_msrs[] = {
+	MSR_KVM_SYSTEM_TIME,
+	MSR_KVM_WALL_CLOCK,
+	MSR_KVM_SYSTEM_TIME_NEW,
+	MSR_KVM_WALL_CLOCK_NEW,
+	MSR_KVM_ASYNC_PF_EN,
+	MSR_KVM_ASYNC_PF_INT,
+	MSR_KVM_STEAL_TIME,
+	MSR_KVM_PV_EOI_EN,
+	MSR_KVM_POLL_CONTROL,
+	MSR_KVM_MIGRATION_CONTROL,
+	0x6e0, /* TSC deadline */
+	0x174, /* SYSENTER */
+	0x175,
+	0x176,
+	0xc0000081, /* SYSCALL */
+	0xc0000082,
+	0xc0000083,
+	0xc0000084,
+	0xc0000102, /* kernel GS base */
+	0xc0000103, /* TSC_AUX */
+	0x1d9,      /* debug control */
+	0x48,       /* speculation control */
+	0xc001011f,
+	0xda0, /* XSS */
+	0x3b,  /* TSC adjust */
+	MSR_PAT,
+	0x2ff, /* MTRR */
+	0x6a0, /* CET */
+	0x6a2,
 };
 
-static int fail(unsigned index, const char *what)
+/* All but two are 0. */
+static uint64_t power_on_value(uint32_t index)
 {
-	int r = -errno;
-
-	log_error("vcpu%u: %s: %s", index, what, strerror(-r));
-	return r;
+	switch (index) {
+	case MSR_PAT:
+		return PAT_DEFAULT;
+	case MSR_KVM_POLL_CONTROL:
+		return 1;
+	default:
+		return 0;
+	}
 }
 
 /* Only what differs: KVM complains in the host's log about some writes, of 0 as well. */
-static void reset_msr(int vcpu_fd, const struct kvm_msr_entry *wanted)
+static void reset_msr(int vcpu_fd, uint32_t index)
 {
-	struct vcpu_msr msr = {.nmsrs = 1, .entry = {.index = wanted->index}};
+	struct vcpu_msr msr = {.nmsrs = 1, .entry = {.index = index}};
+	uint64_t wanted = power_on_value(index);
 
-	if (ioctl(vcpu_fd, KVM_GET_MSRS, &msr) != 1 || msr.entry.data == wanted->data)
+	if (ioctl(vcpu_fd, KVM_GET_MSRS, &msr) != 1 || msr.entry.data == wanted)
 		return;
-	msr.entry.data = wanted->data;
+	msr.entry.data = wanted;
 	(void)ioctl(vcpu_fd, KVM_SET_MSRS, &msr);
 }
 
@@ -98,10 +105,12 @@ static int reset_lapic(int vcpu_fd, unsigned index, bool boot)
 {
 	struct kvm_lapic_state state;
 	uint32_t version;
+	int r;
 
 	/* Only the version, which says how many entries the vector table has, is kept. */
-	if (ioctl(vcpu_fd, KVM_GET_LAPIC, &state) < 0)
-		return fail(index, "KVM_GET_LAPIC");
+	r = VCPU_IOCTL(vcpu_fd, index, KVM_GET_LAPIC, &state);
+	if (r < 0)
+		return r;
 	memcpy(&version, state.regs + LAPIC_VERSION, sizeof(version));
 	memset(&state, 0, sizeof(state));
 	put_lapic(&state, LAPIC_ID, index << 24);
@@ -113,74 +122,73 @@ static int reset_lapic(int vcpu_fd, unsigned index, bool boot)
 		put_lapic(&state, offset, LAPIC_LVT_MASKED);
 	if (boot)
 		put_lapic(&state, LAPIC_LVT_LINT0, LAPIC_LVT_EXTINT);
-	if (ioctl(vcpu_fd, KVM_SET_LAPIC, &state) < 0)
-		return fail(index, "KVM_SET_LAPIC");
-	return 0;
+	return VCPU_IOCTL(vcpu_fd, index, KVM_SET_LAPIC, &state);
 }
 
 static int reset_fpu(int vcpu_fd, unsigned index)
 {
 	/* KVM_SET_XSAVE reads as many bytes as the guest's features need: 4 KiB without AMX. */
-	static const struct kvm_xsave image = {
-		.region = {[XSAVE_FCW] = 0x37f, [XSAVE_MXCSR] = 0x1f80}};
+	const struct kvm_xsave image = {.region = {[XSAVE_FCW] = 0x37f, [XSAVE_MXCSR] = 0x1f80}};
 	const struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = 1}}};
+	int r = VCPU_IOCTL(vcpu_fd, index, KVM_SET_XSAVE, &image);
 
-	if (ioctl(vcpu_fd, KVM_SET_XSAVE, &image) < 0)
-		return fail(index, "KVM_SET_XSAVE");
 	/* Not there on a host without XSAVE. */
-	if (ioctl(vcpu_fd, KVM_SET_XCRS, &xcrs) < 0 && errno != EINVAL)
-		return fail(index, "KVM_SET_XCRS");
-	return 0;
+	if (r == 0 && ioctl(vcpu_fd, KVM_SET_XCRS, &xcrs) < 0 && errno != EINVAL)
+		r = log_failure(-errno, "vcpu%u: KVM_SET_XCRS", index);
+	return r;
 }
+
+#define SEGMENT(code)                                                                              \
+	{                                                                                          \
+		.limit = 0xffff, .type = (code), .present = 1, .s = 1                              \
+	}
+#define SYSTEM(code)                                                                               \
+	{                                                                                          \
+		.limit = 0xffff, .type = (code), .present = 1                                      \
+	}
+
+/* Real mode at the reset vector; the boot CPU gets its entry afterwards. */
+static const struct kvm_sregs power_on_sregs = {
+	.cs = {.base = 0xffff0000,
+	       .limit = 0xffff,
+	       .selector = 0xf000,
+	       .type = 11,
+	       .present = 1,
+	       .s = 1},
+	.ds = SEGMENT(3),
+	.es = SEGMENT(3),
+	.fs = SEGMENT(3),
+	.gs = SEGMENT(3),
+	.ss = SEGMENT(3),
+	.tr = SYSTEM(11),
+	.ldt = SYSTEM(2),
+	.gdt = {.limit = 0xffff},
+	.idt = {.limit = 0xffff},
+	.cr0 = 0x60000010,
+	.apic_base = LAPIC_BASE | APIC_BASE_ENABLE,
+};
 
 int vcpu_power_on(int vcpu_fd, unsigned index, bool boot)
 {
+	const struct kvm_regs regs = {.rip = 0xfff0, .rflags = 2};
+	const struct kvm_debugregs debug = {.dr6 = 0xffff0ff0, .dr7 = 0x400};
 	const struct kvm_vcpu_events events = {.flags = KVM_VCPUEVENT_VALID_NMI_PENDING |
 							KVM_VCPUEVENT_VALID_SIPI_VECTOR |
 							KVM_VCPUEVENT_VALID_SHADOW};
-	const struct kvm_debugregs debug = {.dr6 = 0xffff0ff0, .dr7 = 0x400};
 	const struct kvm_mp_state running = {.mp_state = boot ? KVM_MP_STATE_RUNNABLE
 							      : KVM_MP_STATE_UNINITIALIZED};
-	/* Real mode at the reset vector; the boot CPU gets its entry afterwards. */
-	const struct kvm_segment segment = {.limit = 0xffff, .type = 3, .present = 1, .s = 1};
-	struct kvm_sregs sregs = {
-		.cs = {.base = 0xffff0000,
-		       .limit = 0xffff,
-		       .selector = 0xf000,
-		       .type = 11,
-		       .present = 1,
-		       .s = 1},
-		.ds = segment,
-		.es = segment,
-		.fs = segment,
-		.gs = segment,
-		.ss = segment,
-		.tr = {.limit = 0xffff, .type = 11, .present = 1},
-		.ldt = {.limit = 0xffff, .type = 2, .present = 1},
-		.gdt = {.limit = 0xffff},
-		.idt = {.limit = 0xffff},
-		.cr0 = 0x60000010,
-		.apic_base = LAPIC_BASE | APIC_BASE_ENABLE | (boot ? APIC_BASE_BSP : 0),
-	};
-	const struct kvm_regs regs = {.rip = 0xfff0, .rflags = 2};
+	struct kvm_sregs sregs = power_on_sregs;
 	int r;
 
+	if (boot)
+		sregs.apic_base |= APIC_BASE_BSP;
 	for (size_t i = 0; i < sizeof(power_on_msrs) / sizeof(power_on_msrs[0]); i++)
-		reset_msr(vcpu_fd, &power_on_msrs[i]);
-	if (ioctl(vcpu_fd, KVM_SET_SREGS, &sregs) < 0)
-		return fail(index, "KVM_SET_SREGS");
-	if (ioctl(vcpu_fd, KVM_SET_REGS, &regs) < 0)
-		return fail(index, "KVM_SET_REGS");
-	r = reset_lapic(vcpu_fd, index, boot);
-	if (r == 0)
-		r = reset_fpu(vcpu_fd, index);
-	if (r < 0)
+		reset_msr(vcpu_fd, power_on_msrs[i]);
+	if ((r = VCPU_IOCTL(vcpu_fd, index, KVM_SET_SREGS, &sregs)) < 0 ||
+	    (r = VCPU_IOCTL(vcpu_fd, index, KVM_SET_REGS, &regs)) < 0 ||
+	    (r = reset_lapic(vcpu_fd, index, boot)) < 0 || (r = reset_fpu(vcpu_fd, index)) < 0 ||
+	    (r = VCPU_IOCTL(vcpu_fd, index, KVM_SET_DEBUGREGS, &debug)) < 0 ||
+	    (r = VCPU_IOCTL(vcpu_fd, index, KVM_SET_VCPU_EVENTS, &events)) < 0)
 		return r;
-	if (ioctl(vcpu_fd, KVM_SET_DEBUGREGS, &debug) < 0)
-		return fail(index, "KVM_SET_DEBUGREGS");
-	if (ioctl(vcpu_fd, KVM_SET_VCPU_EVENTS, &events) < 0)
-		return fail(index, "KVM_SET_VCPU_EVENTS");
-	if (ioctl(vcpu_fd, KVM_SET_MP_STATE, &running) < 0)
-		return fail(index, "KVM_SET_MP_STATE");
-	return 0;
+	return VCPU_IOCTL(vcpu_fd, index, KVM_SET_MP_STATE, &running);
 }

@@ -35,12 +35,12 @@
 #define SEGMENT_TSS  11 /* busy */
 #define SEGMENT_LDT  2
 
-static int fail(unsigned index, const char *what)
+int vcpu_ioctl(int vcpu_fd, unsigned index, unsigned long request, const char *name,
+	       const void *argument)
 {
-	int r = -errno;
-
-	log_error("vcpu%u: %s: %s", index, what, strerror(-r));
-	return r;
+	if (ioctl(vcpu_fd, request, argument) < 0)
+		return log_failure(-errno, "vcpu%u: %s", index, name);
+	return 0;
 }
 
 static int set_msr(int vcpu_fd, uint32_t msr, uint64_t value)
@@ -108,12 +108,9 @@ static int set_entry(int vcpu_fd, unsigned index, const struct arch_entry *entry
 		.rsi = wide ? entry->argument : 0,
 		.rbx = wide ? 0 : entry->argument,
 	};
+	int r = VCPU_IOCTL(vcpu_fd, index, KVM_SET_SREGS, &sregs);
 
-	if (ioctl(vcpu_fd, KVM_SET_SREGS, &sregs) < 0)
-		return fail(index, "KVM_SET_SREGS");
-	if (ioctl(vcpu_fd, KVM_SET_REGS, &regs) < 0)
-		return fail(index, "KVM_SET_REGS");
-	return 0;
+	return r < 0 ? r : VCPU_IOCTL(vcpu_fd, index, KVM_SET_REGS, &regs);
 }
 
 int arch_vcpu_reset(struct arch_cpus *cpus, int vcpu_fd, unsigned index,
