@@ -33,55 +33,35 @@ void aml_bytes(struct aml *aml, const void *bytes, size_t size)
 	aml->used += size;
 }
 
+/* As the guest, the host is little-endian. */
 void aml_put(struct aml *aml, uint64_t value, unsigned size)
 {
-	uint8_t bytes[8];
-
-	for (unsigned i = 0; i < size; i++)
-		bytes[i] = (uint8_t)(value >> 8 * i);
-	aml_bytes(aml, bytes, size);
+	aml_bytes(aml, &value, size);
 }
 
 void aml_integer(struct aml *aml, uint64_t value)
 {
-	if (value <= 1) {
-		aml_put(aml, value, 1);
-	} else if (value <= UINT8_MAX) {
-		aml_put(aml, 0x0a, 1);
-		aml_put(aml, value, 1);
-	} else if (value <= UINT16_MAX) {
-		aml_put(aml, 0x0b, 1);
-		aml_put(aml, value, 2);
-	} else if (value <= UINT32_MAX) {
-		aml_put(aml, 0x0c, 1);
-		aml_put(aml, value, 4);
-	} else {
-		aml_put(aml, 0x0e, 1);
-		aml_put(aml, value, 8);
-	}
+	static const struct {
+		uint8_t prefix, size;
+	} forms[] = {{0x0a, 1}, {0x0b, 2}, {0x0c, 4}, {0x0e, 8}};
+	unsigned form = 0;
+
+	while (form < 3 && value >> 8 * forms[form].size != 0)
+		form++;
+	if (value > 1) /* 0 and 1 are opcodes by themselves */
+		aml_put(aml, forms[form].prefix, 1);
+	aml_put(aml, value, forms[form].size);
 }
 
-void aml_string(struct aml *aml, const char *text)
+static void begin(struct aml *aml)
 {
-	aml_put(aml, 0x0d, 1);
-	aml_bytes(aml, text, strlen(text) + 1);
-}
-
-void aml_name(struct aml *aml, const char *name)
-{
-	aml_bytes(aml, name, 4);
-}
-
-static size_t begin(struct aml *aml)
-{
-	size_t mark = aml->used;
-
+	aml->open[aml->depth++] = aml->used;
 	aml_put(aml, 0, LENGTH_BYTES);
-	return mark;
 }
 
-void aml_end(struct aml *aml, size_t mark)
+static void end(struct aml *aml)
 {
+	size_t mark = aml->open[--aml->depth];
 	size_t length = aml->used - mark;
 
 	if (aml->overflow)
@@ -91,130 +71,45 @@ void aml_end(struct aml *aml, size_t mark)
 	aml->bytes[mark + 2] = (uint8_t)(length >> 12);
 }
 
-size_t aml_scope_root(struct aml *aml, const char *name)
+void aml_write(struct aml *aml, const char *code, size_t size)
 {
-	size_t mark;
-
-	aml_put(aml, 0x10, 1);
-	mark = begin(aml);
-	aml_put(aml, '\\', 1);
-	aml_name(aml, name);
-	return mark;
+	for (size_t i = 0; i < size; i++) {
+		if (code[i] == AML_BEGIN[0])
+			begin(aml);
+		else if (code[i] == AML_END[0])
+			end(aml);
+		else
+			aml_bytes(aml, &code[i], 1);
+	}
 }
 
-size_t aml_device(struct aml *aml, const char *name)
+/* The buffer's own size stands behind the length of the block, as a word with its prefix. */
+void aml_end_resources(struct aml *aml)
 {
-	size_t mark;
-
-	aml_put(aml, 0x825b, 2);
-	mark = begin(aml);
-	aml_name(aml, name);
-	return mark;
-}
-
-size_t aml_method(struct aml *aml, const char *name, unsigned args, bool serialized)
-{
-	size_t mark;
-
-	aml_put(aml, 0x14, 1);
-	mark = begin(aml);
-	aml_name(aml, name);
-	aml_put(aml, args | (serialized ? 8 : 0), 1);
-	return mark;
-}
-
-size_t aml_if(struct aml *aml)
-{
-	aml_put(aml, 0xa0, 1);
-	return begin(aml);
-}
-
-size_t aml_else(struct aml *aml)
-{
-	aml_put(aml, 0xa1, 1);
-	return begin(aml);
-}
-
-size_t aml_package(struct aml *aml, unsigned count)
-{
-	size_t mark;
-
-	aml_put(aml, 0x12, 1);
-	mark = begin(aml);
-	aml_put(aml, count, 1);
-	return mark;
-}
-
-void aml_define(struct aml *aml, const char *name)
-{
-	aml_put(aml, 0x08, 1);
-	aml_name(aml, name);
-}
-
-void aml_define_integer(struct aml *aml, const char *name, uint64_t value)
-{
-	aml_define(aml, name);
-	aml_integer(aml, value);
-}
-
-void aml_define_string(struct aml *aml, const char *name, const char *text)
-{
-	aml_define(aml, name);
-	aml_string(aml, text);
-}
-
-/* Three letters of 5 bits and four hexadecimal digits, most significant byte first. */
-void aml_define_eisa_id(struct aml *aml, const char *name, const char *id)
-{
-	uint32_t value = 0;
-
-	for (unsigned i = 0; i < 3; i++)
-		value = value << 5 | (uint32_t)(id[i] - '@');
-	for (unsigned i = 3; i < 7; i++)
-		value = value << 4 | (uint32_t)(id[i] <= '9' ? id[i] - '0' : id[i] - 'A' + 10);
-	aml_define_integer(aml, name, __builtin_bswap32(value));
-}
-
-/* Buffer (word) { ... }: the inner size follows the outer length. */
-size_t aml_resources(struct aml *aml)
-{
-	size_t mark;
-
-	aml_put(aml, 0x11, 1);
-	mark = begin(aml);
-	aml_put(aml, 0x0b, 1);
-	aml_put(aml, 0, 2);
-	return mark;
-}
-
-void aml_end_resources(struct aml *aml, size_t mark)
-{
-	size_t start = mark + LENGTH_BYTES + 3;
-	size_t length;
+	size_t start = aml->open[aml->depth - 1] + LENGTH_BYTES + 3;
+	uint16_t size;
 
 	aml_put(aml, TAG_END, 2); /* a checksum of 0 counts as right */
-	if (aml->overflow)
-		return;
-	length = aml->used - start;
-	aml->bytes[start - 2] = (uint8_t)length;
-	aml->bytes[start - 1] = (uint8_t)(length >> 8);
-	aml_end(aml, mark);
+	size = (uint16_t)(aml->used - start);
+	if (!aml->overflow)
+		memcpy(aml->bytes + start - 2, &size, 2);
+	end(aml);
 }
 
 /* An address space descriptor with fields of @width bytes. */
 static void address_space(struct aml *aml, unsigned tag, unsigned width, unsigned type,
 			  unsigned flags, uint64_t base, uint64_t size)
 {
-	aml_put(aml, tag, 1);
-	aml_put(aml, 3 + 5 * width, 2);
-	aml_put(aml, type, 1);
-	aml_put(aml, SPACE_FIXED, 1);
-	aml_put(aml, flags, 1);
-	aml_put(aml, 0, width); /* granularity */
-	aml_put(aml, base, width);
-	aml_put(aml, base + size - 1, width);
-	aml_put(aml, 0, width); /* translation */
-	aml_put(aml, size, width);
+	const uint8_t head[] = {
+		(uint8_t)tag, (uint8_t)(3 + 5 * width), 0, (uint8_t)type,
+		SPACE_FIXED,  (uint8_t)flags,
+	};
+	/* granularity, first, last, translation, length */
+	const uint64_t fields[] = {0, base, base + size - 1, 0, size};
+
+	aml_bytes(aml, head, sizeof(head));
+	for (unsigned i = 0; i < 5; i++)
+		aml_put(aml, fields[i], width);
 }
 
 void aml_bus_range(struct aml *aml, unsigned first, unsigned last)
@@ -229,36 +124,35 @@ void aml_io_window(struct aml *aml, uint32_t base, uint32_t size)
 
 void aml_memory_window(struct aml *aml, uint64_t base, uint64_t size)
 {
-	if (base + size - 1 <= UINT32_MAX)
-		address_space(aml, TAG_DWORD_SPACE, 4, SPACE_MEMORY, MEMORY_WRITABLE, base, size);
-	else
-		address_space(aml, TAG_QWORD_SPACE, 8, SPACE_MEMORY, MEMORY_WRITABLE, base, size);
+	bool low = base + size - 1 <= UINT32_MAX;
+
+	address_space(aml, low ? TAG_DWORD_SPACE : TAG_QWORD_SPACE, low ? 4 : 8, SPACE_MEMORY,
+		      MEMORY_WRITABLE, base, size);
 }
 
 void aml_io(struct aml *aml, uint16_t base, uint8_t size)
 {
-	aml_put(aml, TAG_IO, 1);
-	aml_put(aml, IO_DECODE_16, 1);
-	aml_put(aml, base, 2);
-	aml_put(aml, base, 2);
-	aml_put(aml, 1, 1); /* alignment */
-	aml_put(aml, size, 1);
+	const uint8_t low = (uint8_t)base, high = (uint8_t)(base >> 8);
+	const uint8_t descriptor[] = {
+		TAG_IO, IO_DECODE_16, low, high, low, high, 1 /* alignment */, size,
+	};
+
+	aml_bytes(aml, descriptor, sizeof(descriptor));
 }
 
 void aml_memory_fixed(struct aml *aml, uint32_t base, uint32_t size)
 {
-	aml_put(aml, TAG_MEMORY32, 1);
-	aml_put(aml, 9, 2);
-	aml_put(aml, 1, 1); /* writable */
+	static const uint8_t head[] = {TAG_MEMORY32, 9, 0, 1 /* writable */};
+
+	aml_bytes(aml, head, sizeof(head));
 	aml_put(aml, base, 4);
 	aml_put(aml, size, 4);
 }
 
 void aml_interrupt_edge(struct aml *aml, uint32_t gsi)
 {
-	aml_put(aml, TAG_INTERRUPT, 1);
-	aml_put(aml, 6, 2);
-	aml_put(aml, INTERRUPT_CONSUMER_EDGE_HIGH, 1);
-	aml_put(aml, 1, 1);
+	static const uint8_t head[] = {TAG_INTERRUPT, 6, 0, INTERRUPT_CONSUMER_EDGE_HIGH, 1};
+
+	aml_bytes(aml, head, sizeof(head));
 	aml_put(aml, gsi, 4);
 }

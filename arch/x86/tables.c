@@ -26,19 +26,6 @@
 #define FADT_BOOT_NO_VGA      (1u << 2)
 #define FADT_BOOT_NO_CMOS_RTC (1u << 5)
 
-/* _OSC of a PCI host bridge: PCI Firmware Specification 3.3, 4.5.1 */
-#define OSC_NATIVE_HOTPLUG      (1u << 0)
-#define OSC_PME                 (1u << 2)
-#define OSC_AER                 (1u << 3)
-#define OSC_PCIE_CAPABILITY     (1u << 4)
-#define OSC_UNRECOGNIZED_UUID   (1u << 2)
-#define OSC_UNKNOWN_REVISION    (1u << 3)
-#define OSC_CAPABILITIES_MASKED (1u << 4)
-
-/* 33DB4D5B-1FF7-401C-9657-7441C03DD766, the first three fields little-endian */
-static const uint8_t pci_osc_uuid[16] = {0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40,
-					 0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66};
-
 static void skip_to(struct aml *out, size_t at)
 {
 	while (out->used < at && !out->overflow)
@@ -56,11 +43,12 @@ static size_t table_begin(struct aml *out, const char *signature, unsigned revis
 	aml_put(out, 0, 4); /* length, see table_end() */
 	aml_put(out, revision, 1);
 	aml_put(out, 0, 1); /* checksum */
-	aml_bytes(out, "SLUICE", 6);
-	aml_bytes(out, "MICROVM ", 8);
-	aml_put(out, 1, 4);
-	aml_bytes(out, "SLCE", 4);
-	aml_put(out, 1, 4);
+	/* who made it, what for, their revision; and who compiled it */
+	aml_code(out, "SLUICE"
+		      "MICROVM "
+		      "\x01\x00\x00\x00"
+		      "SLCE"
+		      "\x01\x00\x00\x00");
 	return start;
 }
 
@@ -84,13 +72,10 @@ static size_t table_end(struct aml *out, size_t start)
 	return start;
 }
 
-/* A register address, 5.2.3.2: one byte in memory space. */
+/* A register address, 5.2.3.2: one byte in system memory. */
 static void generic_address(struct aml *out, uint64_t address)
 {
-	aml_put(out, 0, 1); /* system memory */
-	aml_put(out, 8, 1);
-	aml_put(out, 0, 1);
-	aml_put(out, 1, 1); /* byte access */
+	aml_code(out, "\x00\x08\x00\x01");
 	aml_put(out, address, 8);
 }
 
@@ -115,7 +100,7 @@ static size_t put_fadt(struct aml *out, const struct arch_machine *machine, uint
 	skip_to(out, start + 244);
 	generic_address(out, power + POWER_SLEEP_CONTROL);
 	generic_address(out, power + POWER_SLEEP_STATUS);
-	aml_bytes(out, "sluice\0\0", 8); /* hypervisor vendor identity */
+	aml_code(out, "sluice\x00\x00"); /* hypervisor vendor identity */
 	return table_end(out, start);
 }
 
@@ -124,29 +109,21 @@ static size_t put_madt(struct aml *out, const struct arch_machine *machine)
 {
 	size_t start = table_begin(out, "APIC", 5);
 
-	aml_put(out, LAPIC_BASE, 4);
-	aml_put(out, 0, 4); /* no 8259 */
+	aml_put(out, LAPIC_BASE, 8); /* and no flags: there is no 8259 */
 	for (unsigned i = 0; i < machine->cpus; i++) {
 		if (i < 255) {
-			aml_put(out, 0, 1);
-			aml_put(out, 8, 1);
-			aml_put(out, i, 1);
-			aml_put(out, i, 1);
+			aml_code(out, "\x00\x08");
+			aml_put(out, i | i << 8, 2);
 			aml_put(out, 1, 4); /* enabled */
 		} else {
-			aml_put(out, 9, 1);
-			aml_put(out, 16, 1);
-			aml_put(out, 0, 2);
+			aml_code(out, "\x09\x10\x00\x00");
 			aml_put(out, i, 4);
 			aml_put(out, 1, 4);
 			aml_put(out, i, 4);
 		}
 	}
-	aml_put(out, 1, 1);
-	aml_put(out, 12, 1);
-	aml_put(out, 0, 2);
-	aml_put(out, IOAPIC_BASE, 4);
-	aml_put(out, 0, 4); /* first GSI */
+	aml_code(out, "\x01\x0c\x00\x00");
+	aml_put(out, IOAPIC_BASE, 8); /* its first GSI is 0 */
 	return table_end(out, start);
 }
 
@@ -157,21 +134,107 @@ static size_t put_mcfg(struct aml *out, const struct arch_machine *machine)
 
 	aml_put(out, 0, 8);
 	aml_put(out, machine->layout->ecam.base, 8);
-	aml_put(out, 0, 2); /* segment */
-	aml_put(out, 0, 1);
+	aml_put(out, 0, 3); /* segment 0, from bus 0 on */
 	aml_put(out, machine->layout->bus_count - 1, 1);
 	aml_put(out, 0, 4);
 	return table_end(out, start);
 }
 
-/* What the bridge passes on. There are no configuration ports: the ECAM is all. */
-static void put_bridge_resources(struct aml *out, const struct arch_layout *layout)
+/* ---- DSDT: what is the same in every machine ----------------------------------------------------- */
+
+/* clang-format off */
+static const char host_bridge[] =
+	AML_DEVICE("PCI0")
+	AML_NAME("_HID", AML_PNP("\x0a", "\x08"))
+	AML_NAME("_CID", AML_PNP("\x0a", "\x03"))
+	AML_NAME("_SEG", AML_ZERO)
+	AML_NAME("_BBN", AML_ZERO)
+	AML_NAME("_UID", AML_ZERO)
+	/* What it passes on. There are no configuration ports: the ECAM is all. */
+	AML_NAME("_CRS", AML_RESOURCES);
+
+/*
+ * PCI Firmware Specification 3.3, 4.5.1: the guest runs hotplug, power events, errors and the PCIe
+ * capability by itself; the hot plug of conventional bridges (bit 1) and the rest are not there.
+ */
+#define OSC_GRANTED             "\x1d" /* bits 0, 2, 3, 4 */
+#define OSC_UNRECOGNIZED_UUID   "\x04"
+#define OSC_UNKNOWN_REVISION    "\x08"
+#define OSC_CAPABILITIES_MASKED "\x10"
+#define OSC_SAY(bit)            AML_OR("CDW1", AML_BYTE(bit), "CDW1")
+/* 33DB4D5B-1FF7-401C-9657-7441C03DD766, the first three fields little-endian */
+#define OSC_PCI "\x5b\x4d\xdb\x33" "\xf7\x1f" "\x1c\x40" "\x96\x57\x74\x41\xc0\x3d\xd7\x66"
+
+static const char osc[] =
+	AML_METHOD("_OSC", "\x0c", /* four arguments; one call at a time */
+		AML_DWORD_FIELD(AML_ARG3, AML_ZERO, "CDW1")
+		AML_IF(AML_EQUAL(AML_ARG0, AML_BUFFER_16(OSC_PCI)),
+			AML_DWORD_FIELD(AML_ARG3, AML_BYTE("\x08"), "CDW3")
+			AML_IF(AML_NOT(AML_EQUAL(AML_ARG1, AML_ONE)),
+				OSC_SAY(OSC_UNKNOWN_REVISION))
+			AML_AND("CDW3", AML_BYTE(OSC_GRANTED), AML_LOCAL0)
+			AML_IF(AML_NOT(AML_EQUAL(AML_LOCAL0, "CDW3")),
+				OSC_SAY(OSC_CAPABILITIES_MASKED))
+			AML_STORE(AML_LOCAL0, "CDW3"))
+		AML_ELSE(OSC_SAY(OSC_UNRECOGNIZED_UUID))
+		AML_RETURN(AML_ARG3));
+
+/* The ECAM has to be reserved by a motherboard resource, or the guest does not use it. */
+static const char board[] =
+	AML_DEVICE("BORD")
+	AML_NAME("_HID", AML_PNP("\x0c", "\x02"))
+	AML_NAME("_UID", AML_ZERO)
+	AML_NAME("_CRS", AML_RESOURCES);
+
+static const char uart[] =
+	AML_DEVICE("COM1")
+	AML_NAME("_HID", AML_PNP("\x05", "\x01"))
+	AML_NAME("_UID", AML_ONE)
+	AML_NAME("_CRS", AML_RESOURCES);
+
+static const char panic[] =
+	AML_DEVICE("PANC")
+	AML_NAME("_HID", AML_STRING("QEMU0001"))
+	AML_NAME("_CRS", AML_RESOURCES);
+
+/*
+ * The power button, 4.8.3.2, notified by a Generic Event Device, 5.6.9.2. Reading the status clears
+ * it, so an event is told once.
+ */
+static const char power_button[] =
+	AML_DEVICE("PWRB")
+	AML_NAME("_HID", AML_PNP("\x0c", "\x0c"))
+	AML_END
+	AML_DEVICE("GED0")
+	AML_NAME("_HID", AML_STRING("ACPI0013"))
+	AML_NAME("_UID", AML_ZERO)
+	AML_NAME("_CRS", AML_RESOURCES);
+
+static const char power_region[] =
+	"\x5b\x80" "PWRR" "\x00"; /* OperationRegion (PWRR, SystemMemory, address and size) */
+
+static const char power_event[] =
+	"\x5b\x81" "\x0b" "PWRR" "\x03" "EVNT" "\x20" /* Field (PWRR, DWordAcc) {EVNT, 32} */
+	AML_METHOD("_EVT", "\x09", /* one argument; one call at a time */
+		AML_STORE("EVNT", AML_LOCAL0)
+		AML_IF(AML_AND(AML_LOCAL0, AML_ONE, AML_ZERO),
+			AML_NOTIFY("PWRB", AML_BYTE("\x80"))))
+	AML_END;
+
+/* The sleep type that powers off. */
+static const char sleep_off[] =
+	AML_NAME("_S5_", AML_PACKAGE("\x04") AML_BYTE("\x05") AML_ZERO AML_ZERO AML_ZERO AML_END);
+/* clang-format on */
+
+_Static_assert(POWER_EVENT_STATUS == 0 && POWER_EVENT_BUTTON == 1 && POWER_SLEEP_TYPE == 5,
+	       "power_event and sleep_off say so");
+
+/* ---- DSDT: addresses, windows, pins ---------------------------------------------------------------- */
+
+static void put_resources(struct aml *out, const struct arch_layout *layout)
 {
 	const struct pci_windows *windows = &layout->windows;
-	size_t list;
 
-	aml_define(out, "_CRS");
-	list = aml_resources(out);
 	aml_bus_range(out, 0, layout->bus_count - 1);
 	if (windows->io.size != 0)
 		aml_io_window(out, (uint32_t)windows->io.base, (uint32_t)windows->io.size);
@@ -179,76 +242,7 @@ static void put_bridge_resources(struct aml *out, const struct arch_layout *layo
 		aml_memory_window(out, windows->mem32.base, windows->mem32.size);
 	if (windows->mem64.size != 0)
 		aml_memory_window(out, windows->mem64.base, windows->mem64.size);
-	aml_end_resources(out, list);
-}
-
-static void put_dword_field(struct aml *out, unsigned offset, const char *name)
-{
-	aml_put(out, AML_CREATE_DWORD_FIELD, 1);
-	aml_put(out, AML_ARG3, 1);
-	aml_integer(out, offset);
-	aml_name(out, name);
-}
-
-/* @field |= @bits */
-static void put_or(struct aml *out, const char *field, unsigned bits)
-{
-	aml_put(out, AML_OR, 1);
-	aml_name(out, field);
-	aml_integer(out, bits);
-	aml_name(out, field);
-}
-
-/*
- * _OSC: the guest runs hotplug, power events, errors and the PCIe capability by itself; the hot plug
- * of conventional bridges (bit 1) and the rest are not there.
- */
-static void put_osc(struct aml *out)
-{
-	const unsigned granted = OSC_NATIVE_HOTPLUG | OSC_PME | OSC_AER | OSC_PCIE_CAPABILITY;
-	size_t method = aml_method(out, "_OSC", 4, true);
-	size_t block, inner;
-
-	put_dword_field(out, 0, "CDW1");
-	block = aml_if(out);
-	aml_put(out, AML_EQUAL, 1);
-	aml_put(out, AML_ARG0, 1);
-	aml_put(out, 0x11, 1); /* Buffer (16) {uuid}: length 0x13 with itself */
-	aml_put(out, 0x13, 1);
-	aml_integer(out, sizeof(pci_osc_uuid));
-	aml_bytes(out, pci_osc_uuid, sizeof(pci_osc_uuid));
-
-	put_dword_field(out, 8, "CDW3");
-	inner = aml_if(out); /* If (!(Arg1 == 1)) */
-	aml_put(out, AML_NOT, 1);
-	aml_put(out, AML_EQUAL, 1);
-	aml_put(out, AML_ARG1, 1);
-	aml_put(out, AML_ONE, 1);
-	put_or(out, "CDW1", OSC_UNKNOWN_REVISION);
-	aml_end(out, inner);
-
-	aml_put(out, AML_AND, 1); /* Local0 = CDW3 & granted */
-	aml_name(out, "CDW3");
-	aml_integer(out, granted);
-	aml_put(out, AML_LOCAL0, 1);
-	inner = aml_if(out); /* If (!(Local0 == CDW3)) */
-	aml_put(out, AML_NOT, 1);
-	aml_put(out, AML_EQUAL, 1);
-	aml_put(out, AML_LOCAL0, 1);
-	aml_name(out, "CDW3");
-	put_or(out, "CDW1", OSC_CAPABILITIES_MASKED);
-	aml_end(out, inner);
-	aml_put(out, AML_STORE, 1);
-	aml_put(out, AML_LOCAL0, 1);
-	aml_name(out, "CDW3");
-	aml_end(out, block);
-
-	block = aml_else(out);
-	put_or(out, "CDW1", OSC_UNRECOGNIZED_UUID);
-	aml_end(out, block);
-	aml_put(out, AML_RETURN, 1);
-	aml_put(out, AML_ARG3, 1);
-	aml_end(out, method);
+	aml_end_resources(out);
 }
 
 /*
@@ -257,129 +251,62 @@ static void put_osc(struct aml *out)
  */
 static void put_prt(struct aml *out, const struct arch_layout *layout)
 {
-	size_t table, entry;
-
-	aml_define(out, "_PRT");
-	table = aml_package(out, 31 * 4);
+	aml_code(out, AML_NAME("_PRT", AML_PACKAGE("\x7c"))); /* 31 devices, 4 pins each */
 	for (unsigned device = 1; device < 32; device++) {
 		for (unsigned pin = 0; pin < 4; pin++) {
-			entry = aml_package(out, 4);
+			aml_code(out, AML_PACKAGE("\x04"));
 			aml_integer(out, device << 16 | 0xffff);
 			aml_integer(out, pin);
 			aml_integer(out, 0); /* a GSI, not a link device */
 			aml_integer(out, layout->intx_gsi[(device + pin) % 4]);
-			aml_end(out, entry);
+			aml_code(out, AML_END);
 		}
 	}
-	aml_end(out, table);
+	aml_code(out, AML_END);
 }
 
-static void put_host_bridge(struct aml *out, const struct arch_layout *layout)
+static void put_ports(struct aml *out, const struct arch_device *device)
 {
-	size_t device = aml_device(out, "PCI0");
+	aml_io(out, (uint16_t)device->base, (uint8_t)device->size);
+}
 
-	aml_define_eisa_id(out, "_HID", "PNP0A08");
-	aml_define_eisa_id(out, "_CID", "PNP0A03");
-	aml_define_integer(out, "_SEG", 0);
-	aml_define_integer(out, "_BBN", 0);
-	aml_define_integer(out, "_UID", 0);
-	put_bridge_resources(out, layout);
-	put_osc(out);
+static void put_devices(struct aml *out, const struct arch_machine *machine)
+{
+	const struct arch_layout *layout = machine->layout;
+
+	aml_code(out, host_bridge);
+	put_resources(out, layout);
+	aml_code(out, osc);
 	put_prt(out, layout);
-	aml_end(out, device);
-}
+	aml_code(out, AML_END);
 
-/* The ECAM has to be reserved by a motherboard resource, or the guest does not use it. */
-static void put_board(struct aml *out, const struct arch_layout *layout)
-{
-	size_t device = aml_device(out, "BORD");
-	size_t list;
-
-	aml_define_eisa_id(out, "_HID", "PNP0C02");
-	aml_define_integer(out, "_UID", 0);
-	aml_define(out, "_CRS");
-	list = aml_resources(out);
+	aml_code(out, board);
 	aml_memory_fixed(out, (uint32_t)layout->ecam.base, (uint32_t)layout->ecam.size);
 	aml_memory_fixed(out, (uint32_t)layout->power.base, (uint32_t)layout->power.size);
-	aml_end_resources(out, list);
-	aml_end(out, device);
-}
+	aml_end_resources(out);
+	aml_code(out, AML_END);
 
-static void put_uart(struct aml *out, const struct arch_device *uart)
-{
-	size_t device = aml_device(out, "COM1");
-	size_t list;
+	if (machine->uart) {
+		aml_code(out, uart);
+		put_ports(out, &layout->uart);
+		aml_interrupt_edge(out, layout->uart.gsi);
+		aml_end_resources(out);
+		aml_code(out, AML_END);
+	}
+	if (machine->panic) {
+		aml_code(out, panic);
+		put_ports(out, &layout->panic);
+		aml_end_resources(out);
+		aml_code(out, AML_END);
+	}
 
-	aml_define_eisa_id(out, "_HID", "PNP0501");
-	aml_define_integer(out, "_UID", 1);
-	aml_define(out, "_CRS");
-	list = aml_resources(out);
-	aml_io(out, (uint16_t)uart->base, (uint8_t)uart->size);
-	aml_interrupt_edge(out, uart->gsi);
-	aml_end_resources(out, list);
-	aml_end(out, device);
-}
-
-static void put_panic(struct aml *out, const struct arch_device *panic)
-{
-	size_t device = aml_device(out, "PANC");
-	size_t list;
-
-	aml_define_string(out, "_HID", "QEMU0001");
-	aml_define(out, "_CRS");
-	list = aml_resources(out);
-	aml_io(out, (uint16_t)panic->base, (uint8_t)panic->size);
-	aml_end_resources(out, list);
-	aml_end(out, device);
-}
-
-/*
- * The power button, 4.8.3.2, notified by a Generic Event Device, 5.6.9.2. Reading the status clears
- * it, so an event is told once.
- */
-static void put_power(struct aml *out, const struct arch_device *power)
-{
-	size_t device, list, method, block;
-
-	device = aml_device(out, "PWRB");
-	aml_define_eisa_id(out, "_HID", "PNP0C0C");
-	aml_end(out, device);
-
-	device = aml_device(out, "GED0");
-	aml_define_string(out, "_HID", "ACPI0013");
-	aml_define_integer(out, "_UID", 0);
-	aml_define(out, "_CRS");
-	list = aml_resources(out);
-	aml_interrupt_edge(out, power->gsi);
-	aml_end_resources(out, list);
-
-	aml_put(out, 0x805b, 2); /* OperationRegion (PWRR, SystemMemory, ...) */
-	aml_name(out, "PWRR");
-	aml_put(out, 0, 1);
-	aml_integer(out, power->base);
+	aml_code(out, power_button);
+	aml_interrupt_edge(out, layout->power.gsi);
+	aml_end_resources(out);
+	aml_code(out, power_region);
+	aml_integer(out, layout->power.base);
 	aml_integer(out, POWER_SIZE);
-	aml_put(out, 0x815b, 2); /* Field (PWRR, DWordAcc, NoLock, Preserve) {EVNT, 32} */
-	aml_put(out, 11, 1);     /* the length, with itself */
-	aml_name(out, "PWRR");
-	aml_put(out, 3, 1);
-	aml_name(out, "EVNT");
-	aml_put(out, 32, 1);
-
-	method = aml_method(out, "_EVT", 1, true);
-	aml_put(out, AML_STORE, 1);
-	aml_name(out, "EVNT");
-	aml_put(out, AML_LOCAL0, 1);
-	block = aml_if(out); /* If (Local0 & button) */
-	aml_put(out, AML_AND, 1);
-	aml_put(out, AML_LOCAL0, 1);
-	aml_integer(out, POWER_EVENT_BUTTON);
-	aml_put(out, AML_ZERO, 1); /* no target */
-	aml_put(out, AML_NOTIFY, 1);
-	aml_name(out, "PWRB");
-	aml_integer(out, 0x80);
-	aml_end(out, block);
-	aml_end(out, method);
-	aml_end(out, device);
+	aml_code(out, power_event);
 }
 
 /*
@@ -389,25 +316,11 @@ static void put_power(struct aml *out, const struct arch_device *power)
 static size_t put_dsdt(struct aml *out, const struct arch_machine *machine)
 {
 	size_t start = table_begin(out, "DSDT", 2);
-	size_t scope = aml_scope_root(out, "_SB_");
-	size_t package;
 
-	put_host_bridge(out, machine->layout);
-	put_board(out, machine->layout);
-	if (machine->uart)
-		put_uart(out, &machine->layout->uart);
-	if (machine->panic)
-		put_panic(out, &machine->layout->panic);
-	put_power(out, &machine->layout->power);
-	aml_end(out, scope);
-
-	aml_define(out, "_S5_"); /* at the root: the sleep type that powers off */
-	package = aml_package(out, 4);
-	aml_integer(out, POWER_SLEEP_TYPE);
-	aml_integer(out, 0);
-	aml_integer(out, 0);
-	aml_integer(out, 0);
-	aml_end(out, package);
+	aml_code(out, AML_SCOPE("_SB_"));
+	put_devices(out, machine);
+	aml_code(out, AML_END);
+	aml_code(out, sleep_off);
 	return table_end(out, start);
 }
 
@@ -425,11 +338,10 @@ static void put_rsdp(uint8_t *bytes, uint64_t xsdt)
 {
 	struct aml out = {.bytes = bytes, .size = RSDP_SIZE};
 
-	aml_bytes(&out, "RSD PTR ", 8);
-	aml_put(&out, 0, 1);
-	aml_bytes(&out, "SLUICE", 6);
-	aml_put(&out, 2, 1);
-	aml_put(&out, 0, 4); /* no RSDT */
+	aml_code(&out, "RSD PTR \x00"
+		       "SLUICE"
+		       "\x02"
+		       "\x00\x00\x00\x00"); /* revision 2, no RSDT */
 	aml_put(&out, RSDP_SIZE, 4);
 	aml_put(&out, xsdt, 8);
 	aml_put(&out, 0, 4);
