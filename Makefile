@@ -37,7 +37,7 @@ UNIT_BIN := $(UNIT:%.c=$(BUILD)/%)
 # What several unit tests share (fakes): linked into those that use it.
 FAKE := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c))))
 
-.PHONY: all static man setup run test test-full unit contract unit-threads fuzz fuzzers fuzz-keep fuzz-coverage fuzz-short lint format bench clean help lab-shell
+.PHONY: all static man setup setup-lab run test test-full unit contract unit-threads fuzz fuzzers fuzz-keep fuzz-coverage fuzz-short lint format bench clean help lab-shell
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/sluice
@@ -87,11 +87,14 @@ $(BUILD)/tests/unit/%_test: $(BUILD)/tests/unit/%_test.o $(BUILD)/libfake.a $(BU
 override RUN := $(value RUN)
 export RUN VFIO
 
-run: setup static
+run: setup-lab static
 	$(Q)tests/lab/play
 
 setup:
-	$(Q)setup/setup all
+	$(Q)setup/setup all >/dev/null
+# Without what only tests need: the peers.
+setup-lab:
+	$(Q)setup/setup lab >/dev/null
 
 # Everything but arch/x86, as arm64 would compile it: what the portable part must stay able to do. The
 # libraries' headers are the same on both.
@@ -191,7 +194,7 @@ bench: setup
 	$(Q)$(MAKE) -j$(JOBS) --no-print-directory all static
 	$(Q)BUILD=$(BUILD) tests/bench/run $(PARTS)
 
-lab-shell: setup static
+lab-shell: setup-lab static
 	$(Q)tests/lab/shell
 
 format:

@@ -16,13 +16,14 @@ labtools_key() { key_of "recipe 3" "headers $lab_headers" "$(cat "$lab_dir"/tool
 
 make_labtools()
 {
-	local source
+	run_logged "compiling the lab's tools" "$cache/log/labtools" compile_labtools "$1"
+}
 
-	for source in "$lab_dir"/tools/*.c; do
-		run_logged "compiling $(basename "$source")" "$cache/log/labtools" \
-			gcc -std=gnu17 -O2 -Wall -Wextra -Werror -static -isystem "$lab_headers" -I "$top_dir" \
-			-o "$1/$(basename "$source" .c)" "$source" -ljansson
-	done
+compile_labtools()
+{
+	printf '%s\n' "$lab_dir"/tools/*.c | sed 's/.*\/\(.*\)\.c$/\1/' | xargs -P "$(nproc)" -I NAME \
+		gcc -std=gnu17 -O2 -Wall -Wextra -Werror -static -isystem "$lab_headers" -I "$top_dir" \
+		-o "$1/NAME" "$lab_dir/tools/NAME.c" -ljansson
 }
 
 # Kernel modules for the lab host: tests/lab/modules/NAME/, NAME.ko, and what they share with sluice.
@@ -45,7 +46,7 @@ make_labmodules()
 	rm -rf "$objects"
 }
 
-# lab_ready: make what is missing, set the paths.
+# lab_ready [bare]: make what is missing, set the paths. bare: without modules of our own.
 lab_ready()
 {
 	local paths
@@ -54,7 +55,8 @@ lab_ready()
 	{ read -r lab_headers; read -r lab_qemu; read -r lab_initramfs; read -r lab_kernel; } <<<"$paths"
 	product labtools
 	lab_tools=$product
-	find_modules
+	lab_modules=''
+	[ "${1:-}" = bare ] || find_modules
 	# TCG's guests see the host's own time stamp counter. Told its rate they need not measure it, which goes wrong
 	# on a busy machine: one lab host ran ten times too fast.
 	lab_tsc_khz=$("$lab_tools/tsc-khz")
@@ -181,7 +183,7 @@ fill_in()
 	cp -r "$lab_dir/lib" "$1/in/lib" || return 1
 	cp -r "$lab_tools" "$1/in/tools" || return 1
 	cp -r "$lab_kernel/modules" "$1/in/modules" || return 1
-	cp "$lab_modules"/*.ko "$1/in/modules/" || return 1
+	[ -z "$lab_modules" ] || cp "$lab_modules"/*.ko "$1/in/modules/" || return 1
 	for file in "$lab_kernel/vmlinux" "$lab_kernel/bzImage" "$lab_initramfs"; do
 		# A link costs nothing, but the lab may lie on another file system than the cache.
 		ln "$file" "$1/in/" 2>/dev/null || cp "$file" "$1/in/" || return 1
