@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* --vfio DEV[,KEY=VALUE]... */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +48,16 @@ static int take_id(const struct option_keys *keys, const char *key, int32_t *out
 	return 0;
 }
 
+/* The state is JSON, which takes no other. */
+static int refuse_no_utf8(const struct option_keys *keys, const char *key)
+{
+	json_t *text = json_string(keys->value);
+	int r = text == NULL ? keys_refuse(keys, key, "text in UTF-8") : 0;
+
+	json_decref(text);
+	return r;
+}
+
 /* The first part of --vfio: a name, or fd=N which getsubopt() took for a key with a value. */
 static int take_vfio_name(const struct option_keys *keys, struct vfio_config *vfio)
 {
@@ -54,6 +65,8 @@ static int take_vfio_name(const struct option_keys *keys, struct vfio_config *vf
 
 	if (keys->value == NULL || *keys->value == '\0')
 		return keys_refuse(keys, "the first key", "a device");
+	if (refuse_no_utf8(keys, "the first key") < 0)
+		return -EINVAL;
 	if (strncmp(keys->value, "fd=", 3) == 0) {
 		if (!text_number(keys->value + 3, 10, INT32_MAX, &fd))
 			return keys_refuse(keys, "fd", "the number of an open descriptor");
@@ -152,6 +165,8 @@ int parse_vfio(struct option_keys *keys, struct vm_config *config)
 			break;
 		case ID:
 			r = keys_text(keys, "id", (char **)&vfio->id);
+			if (r == 0)
+				r = refuse_no_utf8(keys, "id");
 			break;
 		case ADDR:
 			if (!parse_slot(keys->value, vfio))

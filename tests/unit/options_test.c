@@ -263,6 +263,8 @@ static const struct {
 	{"--kernel k --vfio 01:00.0 --iommufd fd=3 --iommufd fd=4", "--iommufd fd=4: given twice"},
 	{"--kernel k --vfio fd=x", "fd takes"},
 	{"--kernel k --vfio fd=-1", "fd takes"},
+	{"--kernel k --vfio 01:00.0,id=a\xff", "id takes text in UTF-8"},
+	{"--kernel k --vfio user:/a\xff", "takes text in UTF-8"},
 	{"--kernel k --vfio 01:00.0,addr=0", "addr takes"},
 	{"--kernel k --vfio 01:00.0,addr=20", "addr takes"},
 	{"--kernel k --vfio 01:00.0,addr=5.8", "addr takes"},
