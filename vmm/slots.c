@@ -33,7 +33,10 @@ static int add(struct slots *slots, struct pci_function *fn)
 	int r = pci_root_add(slots->bridge, fn, -1);
 
 	if (r < 0) {
-		log_error("%s: no free slot on the root bus", fn->id);
+		log_error("%s: the root bus has 31 slots, and no free one; leave out a --vfio, "
+			  "--disk or "
+			  "--net",
+			  fn->id);
 		fn->ops->destroy(fn);
 		return r;
 	}

@@ -175,7 +175,8 @@ static int read_file(struct vfio_function *vf)
 
 	fd = host_open_file(path, &size);
 	if (fd < 0) {
-		log_error("vfio %s: ROM file %s: %s", vf->id, path, host_strerror(-fd));
+		log_error("vfio %s: ROM file %s: %s", vf->id, path,
+			  fd == -EINVAL ? "no regular file" : host_strerror(-fd));
 		return fd;
 	}
 	if (!size || size > ROM_MOST) {
