@@ -50,6 +50,8 @@ static const struct command {
 
 int main(int argc, char **argv)
 {
+	static const char version[] = "sluice " SLUICE_VERSION "\n";
+
 	/* One heap for all threads: every further arena would cost memory of its own. */
 	mallopt(M_ARENA_MAX, 1);
 	host_fill_standard();
@@ -61,13 +63,16 @@ int main(int argc, char **argv)
 		return STATUS_BAD_ARGUMENTS;
 	}
 	if (strcmp(argv[1], "--version") == 0)
-		return print("sluice " SLUICE_VERSION "\n");
+		return print(version);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
 	    strcmp(argv[1], "help") == 0)
 		return print(options_help);
 	for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].main(argc - 1, argv + 1);
+		if (strcmp(argv[1], commands[i].name) != 0)
+			continue;
+		if (argc > 2 && strcmp(argv[2], "--version") == 0)
+			return print(version);
+		return commands[i].main(argc - 1, argv + 1);
 	}
 	log_error("%s: no such command; `sluice --help` lists them", argv[1]);
 	return STATUS_BAD_ARGUMENTS;
