@@ -97,6 +97,8 @@ struct driver {
 	/* Ask for a fill and do not wait; how many requests have ended since the reset. */
 	int (*post_fill)(struct run *run, uint64_t to, uint32_t length, uint8_t value);
 	int (*completed)(struct run *run, uint32_t *count);
+	/* Make the device assert its pin, or let go of it. */
+	int (*assert_pin)(struct run *run, bool asserted);
 	/* Raise MSI-X vector @vector out of the device. */
 	int (*raise)(struct run *run, uint32_t vector);
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <linux/pci_regs.h>
 
 #include "tests/contract/contract.h"
 
@@ -308,11 +309,23 @@ static void requests_have_an_interrupt(struct run *run)
 {
 	const int32_t fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), none = -1;
 	const uint32_t index = VFIO_PCI_REQ_IRQ_INDEX;
+	const uint8_t yes = 1;
 	eventfd_t value;
 
+	expect_rc(run,
+		  set_irqs(run, VFIO_IRQ_SET_ACTION_MASK | VFIO_IRQ_SET_DATA_NONE, index, 0, 1,
+			   NULL, 0),
+		  -ENOTTY, "MASK");
 	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, index, 0, 1, &fd, 4), 0, "an eventfd");
 	expect_rc(run, set_irqs(run, TRIGGER_NONE, index, 0, 1, NULL, 0), 0, "its loopback");
 	expect(run, !eventfd_read(fd, &value), "it does not arrive");
+	expect_rc(run, set_irqs(run, TRIGGER_BOOL, index, 0, 1, &yes, 1), 0, "by bool");
+	expect(run, !eventfd_read(fd, &value), "it does not arrive by bool");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, index, 0, 0, NULL, 0), 0, "off");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, index, 0, 0, NULL, 0), -EINVAL,
+		  "off what is off");
+	expect_rc(run, set_irqs(run, TRIGGER_BOOL, index, 0, 1, &yes, 1), 0, "nobody's, by bool");
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, index, 0, 1, &fd, 4), 0, "the eventfd again");
 	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, index, 0, 1, &none, 4), 0, "taken off");
 	expect_rc(run, set_irqs(run, TRIGGER_NONE, index, 0, 1, NULL, 0), -EINVAL,
 		  "the loopback of none");
@@ -398,6 +411,176 @@ static void copies_errors_and_vectors_take_turns(struct run *run)
 	vectors_free(&vectors);
 }
 
+/* ---- the pin ------------------------------------------------------------------------------------ */
+
+#define PIN         VFIO_PCI_INTX_IRQ_INDEX
+#define MASK_NONE   (VFIO_IRQ_SET_ACTION_MASK | VFIO_IRQ_SET_DATA_NONE)
+#define UNMASK_NONE (VFIO_IRQ_SET_ACTION_UNMASK | VFIO_IRQ_SET_DATA_NONE)
+#define UNMASK_FD   (VFIO_IRQ_SET_ACTION_UNMASK | VFIO_IRQ_SET_DATA_EVENTFD)
+
+static bool told(int fd)
+{
+	eventfd_t value;
+
+	return !eventfd_read(fd, &value);
+}
+
+/* A pin of which nothing is set up, besides nothing else (@why) or MSI-X. */
+static void pin_is_off(struct run *run, const char *why)
+{
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, PIN, 0, 0, NULL, 0), -EINVAL, "off, %s", why);
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, PIN, 0, 1, NULL, 0), -EINVAL, "a trigger, %s",
+		  why);
+	expect_rc(run, set_irqs(run, MASK_NONE, PIN, 0, 1, NULL, 0), -EINVAL, "MASK, %s", why);
+	expect_rc(run, set_irqs(run, UNMASK_NONE, PIN, 0, 1, NULL, 0), -EINVAL, "UNMASK, %s", why);
+}
+
+static void the_pin_is_one_of_the_kinds(struct run *run)
+{
+	const int32_t fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), none = -1, bad = 1 << 28;
+	const int32_t other = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct vectors vectors;
+
+	if (!vectors_make(run, &vectors))
+		return;
+	pin_is_off(run, "nothing in use");
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &bad, 4), -EBADF,
+		  "a descriptor that is none");
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &run->memfd, 4), -EINVAL,
+		  "a memfd");
+	pin_is_off(run, "nothing in use after that");
+
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &fd, 4), 0, "on");
+	expect_rc(run, vectors_connect(run, &vectors), -EINVAL, "messages besides");
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &other, 4), 0,
+		  "another eventfd in its place");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, PIN, 0, 1, NULL, 0), 0, "its loopback");
+	expect(run, told(other) && !told(fd), "it arrives elsewhere");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, PIN, 0, 0, NULL, 0), 0, "off");
+	pin_is_off(run, "after it was on");
+
+	expect_rc(run, vectors_connect(run, &vectors), 0, "messages");
+	pin_is_off(run, "besides messages");
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &fd, 4), -EINVAL,
+		  "the pin besides messages");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, vectors.index, 0, 0, NULL, 0), 0,
+		  "messages off");
+
+	/* In use without an eventfd: nobody is told, and messages are refused all the same. */
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &fd, 4), 0, "on again");
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &none, 4), 0, "its eventfd off");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, PIN, 0, 1, NULL, 0), answer(run, "none", 0),
+		  "the loopback of nobody");
+	expect(run, !told(fd), "it arrives although it is off");
+	expect_rc(run, vectors_connect(run, &vectors), answer(run, "besides", -EINVAL),
+		  "messages besides a pin without an eventfd");
+	close(fd);
+	close(other);
+	vectors_free(&vectors);
+}
+
+static void the_pin_can_be_masked(struct run *run)
+{
+	const int32_t fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), none = -1;
+	const int32_t served = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	const uint32_t bools = VFIO_IRQ_SET_DATA_BOOL;
+	const bool by_eventfd = answer(run, "eventfd", 1);
+	const uint8_t yes = 1, no = 0;
+
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &fd, 4), 0, "on");
+	expect_rc(run, set_irqs(run, TRIGGER_BOOL, PIN, 0, 1, &no, 1), 0, "no loopback");
+	expect(run, !told(fd), "a loopback that nobody asked for");
+	expect_rc(run, set_irqs(run, TRIGGER_BOOL, PIN, 0, 1, &yes, 1), 0, "a loopback");
+	expect(run, told(fd), "it does not arrive");
+
+	expect_rc(run, set_irqs(run, MASK_NONE, PIN, 0, 1, NULL, 0), 0, "MASK");
+	expect_rc(run, set_irqs(run, UNMASK_NONE, PIN, 0, 1, NULL, 0), 0, "UNMASK");
+	expect_rc(run, set_irqs(run, VFIO_IRQ_SET_ACTION_MASK | bools, PIN, 0, 1, &yes, 1), 0,
+		  "MASK by bool");
+	expect_rc(run, set_irqs(run, VFIO_IRQ_SET_ACTION_UNMASK | bools, PIN, 0, 1, &yes, 1), 0,
+		  "UNMASK by bool");
+	expect(run, !told(fd), "it arrives, and nothing asserts it");
+	expect_rc(run,
+		  set_irqs(run, VFIO_IRQ_SET_ACTION_MASK | VFIO_IRQ_SET_DATA_EVENTFD, PIN, 0, 1,
+			   &served, 4),
+		  -ENOTTY, "MASK by eventfd");
+	expect_rc(run, set_irqs(run, MASK_NONE, PIN, 0, 0, NULL, 0), -EINVAL, "MASK of none");
+	expect_rc(run, set_irqs(run, UNMASK_NONE, PIN, 0, 2, NULL, 0), -EINVAL, "UNMASK of two");
+
+	expect_rc(run, set_irqs(run, UNMASK_FD, PIN, 0, 1, &served, 4), by_eventfd ? 0 : -ENOTTY,
+		  "UNMASK by eventfd");
+	if (by_eventfd) {
+		expect_rc(run, set_irqs(run, UNMASK_FD, PIN, 0, 1, &served, 4), -EBUSY,
+			  "a second one");
+		expect_rc(run, set_irqs(run, UNMASK_FD, PIN, 0, 1, &none, 4), 0, "taken off");
+		expect_rc(run, set_irqs(run, UNMASK_FD, PIN, 0, 1, &served, 4), 0, "on again");
+	}
+	/* Off, and on again: of the last time nothing is left. */
+	expect_rc(run, set_irqs(run, MASK_NONE, PIN, 0, 1, NULL, 0), 0, "MASK");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, PIN, 0, 0, NULL, 0), 0, "off");
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &fd, 4), 0, "on again");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, PIN, 0, 1, NULL, 0), 0, "a loopback");
+	expect(run, told(fd), "it does not arrive after that");
+	if (by_eventfd)
+		expect_rc(run, set_irqs(run, UNMASK_FD, PIN, 0, 1, &served, 4), 0,
+			  "UNMASK by eventfd after that");
+	close(fd);
+	close(served);
+}
+
+/* It is told, once for each time that it was asserted or unmasked since. */
+static bool wait_for_pin(struct run *run, int fd, const char *why)
+{
+	eventfd_t times = 0;
+
+	step(run, "waiting for the pin, %s", why);
+	while (eventfd_read(fd, &times))
+		;
+	return expect(run, times == 1 && !told(fd), "%llu interrupts, %s",
+		      (unsigned long long)times, why);
+}
+
+/* The device holds its line until it is served: told once, masked, and told again if it still holds it. */
+static void the_device_asserts_its_pin(struct run *run)
+{
+	const int32_t fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	const int32_t served = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	const struct driver *driver = run->target->driver;
+
+	expect_rc(run, driver->start(run), 0, "start");
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &fd, 4), 0, "on");
+	expect_rc(run, driver->assert_pin(run, true), 0, "asserted");
+	wait_for_pin(run, fd, "asserted");
+	expect_rc(run, driver->assert_pin(run, true), 0, "asserted besides");
+	expect(run, !told(fd), "told although it is masked");
+	expect_rc(run, set_irqs(run, UNMASK_NONE, PIN, 0, 1, NULL, 0), 0, "UNMASK");
+	wait_for_pin(run, fd, "unmasked and still asserted");
+	expect_rc(run, driver->assert_pin(run, false), 0, "served");
+	expect_rc(run, set_irqs(run, UNMASK_NONE, PIN, 0, 1, NULL, 0), 0, "UNMASK");
+	expect(run, !told(fd), "told although nothing asserts it");
+
+	expect_rc(run, set_irqs(run, MASK_NONE, PIN, 0, 1, NULL, 0), 0, "MASK");
+	expect_rc(run, driver->assert_pin(run, true), 0, "asserted while it is masked");
+	expect(run, !told(fd), "told although it was masked");
+	expect_rc(run, set_irqs(run, UNMASK_FD, PIN, 0, 1, &served, 4), 0, "UNMASK by eventfd");
+	for (int i = 0; i < 3; i++) {
+		eventfd_write(served, 1);
+		wait_for_pin(run, fd, "unmasked by eventfd");
+	}
+	/* Another eventfd does not unmask it. */
+	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, PIN, 0, 1, &fd, 4), 0, "connected anew");
+	expect(run, !told(fd), "told by a new eventfd although it is masked");
+
+	/* The driver's own switch, in PCI_COMMAND. */
+	command(run, PCI_COMMAND_INTX_DISABLE, 0);
+	expect_rc(run, set_irqs(run, UNMASK_NONE, PIN, 0, 1, NULL, 0), 0, "UNMASK");
+	expect(run, !told(fd), "told although the device has it disabled");
+	command(run, 0, PCI_COMMAND_INTX_DISABLE);
+	wait_for_pin(run, fd, "enabled, and still asserted");
+	close(fd);
+	close(served);
+}
+
 const struct contract_test irqs_tests[] = {
 	{"irqs.info_of_every_interrupt", "vfio_device_ops.ioctl", 0, 0, info_of_every_interrupt},
 	{"irqs.bad_calls_are_refused", "vfio_device_ops.ioctl", 0, 0, bad_calls_are_refused},
@@ -412,6 +595,11 @@ const struct contract_test irqs_tests[] = {
 	 one_kind_at_a_time},
 	{"irqs.vectors_are_added_later", "vfio_device_ops.ioctl", HAS_MSIX, 0,
 	 vectors_are_added_later},
+	{"irqs.the_pin_is_one_of_the_kinds", "vfio_device_ops.ioctl", 0, 0,
+	 the_pin_is_one_of_the_kinds},
+	{"irqs.the_pin_can_be_masked", "vfio_device_ops.ioctl", 0, 0, the_pin_can_be_masked},
+	{"irqs.the_device_asserts_its_pin", "vfio_device_ops.ioctl", HAS_DMA, 0,
+	 the_device_asserts_its_pin},
 	{"irqs.close_lets_go_of_the_descriptors", "vfio_device_ops.close_device", 0, 0,
 	 close_lets_go_of_the_descriptors},
 	{"irqs.requests_have_an_interrupt", "vfio_device_ops.ioctl, vfio_device_ops.request",

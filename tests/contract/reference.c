@@ -117,6 +117,18 @@ static int raise_vector(struct run *run, uint32_t vector)
 	return rc ? rc : finish(run);
 }
 
+/* By the end of a request that does nothing. */
+static int assert_pin(struct run *run, bool asserted)
+{
+	int rc;
+
+	if (!asserted)
+		return write32(run, REFERENCE_INT_STATUS, REFERENCE_INT_DONE);
+	rc = write32(run, REFERENCE_INT_ENABLE, REFERENCE_INT_DONE);
+	rc = rc ? rc : post(run, REFERENCE_OPCODE_NOP, 0, 0);
+	return rc ? rc : finish(run);
+}
+
 const struct driver reference_driver = {
 	.put = put,
 	.get = get,
@@ -125,5 +137,6 @@ const struct driver reference_driver = {
 	.fill = fill,
 	.post_fill = post_fill,
 	.completed = completed,
+	.assert_pin = assert_pin,
 	.raise = raise_vector,
 };

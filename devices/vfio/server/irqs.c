@@ -65,7 +65,9 @@ static int set_event_irq(struct session *s, const struct vfio_user_irq_set *set,
 {
 	int *slot = event_slot(s, set->index);
 
-	if (ACTION(set->flags) != VFIO_IRQ_SET_ACTION_TRIGGER || set->start)
+	if (ACTION(set->flags) != VFIO_IRQ_SET_ACTION_TRIGGER)
+		return -ENOTTY;
+	if (set->start)
 		return -EINVAL;
 	/* Only the loop's thread changes it. */
 	if (DATA(set->flags) == VFIO_IRQ_SET_DATA_NONE) {

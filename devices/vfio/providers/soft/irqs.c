@@ -107,13 +107,13 @@ static void unmask_off(struct soft_device *sd)
 	soft_unlock(sd);
 }
 
+/* One at a time (vfio_virqfd_enable). */
 static int unmask_on(struct soft_device *sd, int user_fd)
 {
 	int fd, rc;
 
-	unmask_off(sd);
-	if (user_fd < 0)
-		return 0;
+	if (sd->intx.unmask >= 0)
+		return -EBUSY;
 	if (!sd->loop)
 		return -ENOTTY;
 	fd = soft_eventfd_get(user_fd);
@@ -135,38 +135,41 @@ static void intx_off(struct soft_device *sd)
 	drop(&sd->intx.trigger);
 	sd->intx.masked = false;
 	soft_unlock(sd);
+	sd->irq_type = VFIO_PCI_NUM_IRQS;
 }
 
+/* Without an eventfd (-1) the pin is in use all the same, and tells nobody. */
 static int intx_trigger(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds,
 			const uint8_t *bools)
 {
+	const bool active = sd->irq_type == VFIO_PCI_INTX_IRQ_INDEX;
 	struct soft_intx *intx = &sd->intx;
-	int fd;
+	int fd = -1;
 
-	if (DATA == VFIO_IRQ_SET_DATA_NONE && set->count == 0) {
+	if (active && DATA == VFIO_IRQ_SET_DATA_NONE && set->count == 0) {
 		intx_off(sd);
 		return 0;
 	}
-	if (sd->msix || set->count != 1)
+	if ((!active && sd->irq_type != VFIO_PCI_NUM_IRQS) || set->count != 1)
 		return -EINVAL;
 	if (DATA != VFIO_IRQ_SET_DATA_EVENTFD) {
-		if (intx->trigger < 0)
+		if (!active)
 			return -EINVAL;
 		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[0])
 			soft_signal(sd, intx->trigger);
 		return 0;
 	}
-	if (fds[0] < 0) {
-		intx_off(sd);
-		return 0;
+	if (fds[0] >= 0) {
+		fd = soft_eventfd_get(fds[0]);
+		if (fd < 0)
+			return fd;
 	}
-	fd = soft_eventfd_get(fds[0]);
-	if (fd < 0)
-		return fd;
+	sd->irq_type = VFIO_PCI_INTX_IRQ_INDEX;
 	soft_lock(sd);
 	drop(&intx->trigger);
 	intx->trigger = fd;
-	intx->masked = false;
+	if (!active)
+		intx->masked = false;
 	intx_deliver(sd);
 	soft_unlock(sd);
 	return 0;
@@ -181,8 +184,12 @@ static int set_intx(struct soft_device *sd, const struct vfio_irq_set *set, cons
 		return intx_trigger(sd, set, fds, bools);
 	if (!mask && ACTION != VFIO_IRQ_SET_ACTION_UNMASK)
 		return -ENOTTY;
-	if (sd->intx.trigger < 0 || set->count != 1)
+	if (sd->irq_type != VFIO_PCI_INTX_IRQ_INDEX || set->count != 1)
 		return -EINVAL;
+	if (DATA == VFIO_IRQ_SET_DATA_EVENTFD && !mask && fds[0] < 0) {
+		unmask_off(sd);
+		return 0;
+	}
 	if (DATA == VFIO_IRQ_SET_DATA_EVENTFD)
 		return mask ? -ENOTTY : unmask_on(sd, fds[0]);
 	if (DATA == VFIO_IRQ_SET_DATA_BOOL && !bools[0])
@@ -207,15 +214,15 @@ static void msix_off(struct soft_device *sd)
 {
 	for (uint32_t i = 0; i < sd->keys.vectors; i++)
 		vector_set(sd, i, -1);
-	sd->msix = false;
+	sd->irq_type = VFIO_PCI_NUM_IRQS;
 }
 
 /* A bad descriptor takes the block off again; if it was what switched MSI-X on, MSI-X is off. */
 static int msix_connect(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds)
 {
-	const bool was_on = sd->msix;
+	const uint32_t before = sd->irq_type;
 
-	sd->msix = true;
+	sd->irq_type = VFIO_PCI_MSIX_IRQ_INDEX;
 	for (uint32_t i = 0; i < set->count; i++) {
 		const int fd = fds[i] < 0 ? -1 : soft_eventfd_get(fds[i]);
 
@@ -225,7 +232,7 @@ static int msix_connect(struct soft_device *sd, const struct vfio_irq_set *set, 
 		}
 		while (i-- > 0)
 			vector_set(sd, set->start + i, -1);
-		sd->msix = was_on;
+		sd->irq_type = before;
 		return fd;
 	}
 	return 0;
@@ -234,17 +241,19 @@ static int msix_connect(struct soft_device *sd, const struct vfio_irq_set *set, 
 static int set_msix(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds,
 		    const uint8_t *bools)
 {
+	const bool active = sd->irq_type == VFIO_PCI_MSIX_IRQ_INDEX;
+
 	if (ACTION != VFIO_IRQ_SET_ACTION_TRIGGER)
 		return -ENOTTY;
-	if (sd->msix && DATA == VFIO_IRQ_SET_DATA_NONE && set->count == 0) {
+	if (active && DATA == VFIO_IRQ_SET_DATA_NONE && set->count == 0) {
 		msix_off(sd);
 		return 0;
 	}
-	if (sd->intx.trigger >= 0)
+	if (!active && sd->irq_type != VFIO_PCI_NUM_IRQS)
 		return -EINVAL;
 	if (DATA == VFIO_IRQ_SET_DATA_EVENTFD)
 		return msix_connect(sd, set, fds);
-	if (!sd->msix)
+	if (!active)
 		return -EINVAL;
 	for (uint32_t i = 0; i < set->count; i++) {
 		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[i])
@@ -255,6 +264,7 @@ static int set_msix(struct soft_device *sd, const struct vfio_irq_set *set, cons
 
 /* ---- ERR and REQ -------------------------------------------------------------------------------- */
 
+/* vfio_pci_set_ctx_trigger_single() of the kernel. */
 static int set_single(struct soft_device *sd, int *at, const struct vfio_irq_set *set,
 		      const int32_t *fds, const uint8_t *bools)
 {
@@ -262,13 +272,15 @@ static int set_single(struct soft_device *sd, int *at, const struct vfio_irq_set
 
 	if (ACTION != VFIO_IRQ_SET_ACTION_TRIGGER)
 		return -ENOTTY;
+	if (DATA == VFIO_IRQ_SET_DATA_NONE && *at < 0)
+		return -EINVAL;
 	if (DATA != VFIO_IRQ_SET_DATA_EVENTFD && set->count > 0) {
-		if (*at < 0)
-			return -EINVAL;
 		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[0])
 			soft_signal(sd, *at);
 		return 0;
 	}
+	if (set->count > 0 && fds[0] < -1)
+		return -EINVAL;
 	if (set->count > 0 && fds[0] >= 0) {
 		fd = soft_eventfd_get(fds[0]);
 		if (fd < 0)
@@ -379,6 +391,7 @@ int soft_irqs_create(struct soft_device *sd)
 {
 	int rc;
 
+	sd->irq_type = VFIO_PCI_NUM_IRQS;
 	sd->intx.trigger = sd->intx.unmask = sd->err = sd->req = sd->wakeup = -1;
 	sd->vectors = malloc(sd->keys.vectors * sizeof(*sd->vectors));
 	if (!sd->vectors)

@@ -87,8 +87,8 @@ struct soft_device {
 
 	struct eventfd_signaller *signaller; /* constant */
 	pthread_mutex_t irq_lock;
-	bool msix;    /* MSI-X is on */
-	int *vectors; /* of each, -1: none */
+	uint32_t irq_type; /* VFIO_PCI_INTX_ or MSIX_IRQ_INDEX is in use; VFIO_PCI_NUM_IRQS: none */
+	int *vectors;      /* of each, -1: none */
 	struct soft_intx intx;
 	int err, req;
 	struct soft_ioeventfd *ioeventfds[SOFT_IOEVENTFDS]; /* under irq_lock */
