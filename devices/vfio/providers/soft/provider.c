@@ -114,6 +114,9 @@ static int soft_command(struct vfio_device *vdev, unsigned command, void *arg)
 	if (!arg && (command == VFIO_DEVICE_GET_INFO || command == VFIO_DEVICE_GET_IRQ_INFO ||
 		     command == VFIO_DEVICE_SET_IRQS || command == VFIO_DEVICE_IOEVENTFD))
 		return -EFAULT;
+	soft_lock(sd);
+	soft_wake(sd);
+	soft_unlock(sd);
 	switch (command) {
 	case VFIO_DEVICE_GET_INFO:
 		return get_info(arg);
@@ -138,6 +141,7 @@ static int low_power(struct soft_device *sd, int wakeup)
 	int rc = 0;
 
 	soft_lock(sd);
+	soft_wake(sd);
 	if (sd->low_power) {
 		rc = -EINVAL;
 	} else {
@@ -153,10 +157,8 @@ static int low_power(struct soft_device *sd, int wakeup)
 static void low_power_exit(struct soft_device *sd)
 {
 	soft_lock(sd);
+	soft_wake(sd);
 	sd->low_power = false;
-	if (sd->wakeup >= 0)
-		close(sd->wakeup);
-	sd->wakeup = -1;
 	soft_unlock(sd);
 }
 

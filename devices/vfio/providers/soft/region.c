@@ -57,11 +57,18 @@ void soft_memory_destroy(struct soft_device *sd)
 
 /* ---- access ------------------------------------------------------------------------------------- */
 
-/* Any access wakes a device that sleeps (vfio_pci_core.c resumes it); it is awake until told again. */
-static void wake(struct soft_device *sd)
+/*
+ * vfio_pci_core_runtime_resume(): who asked to be told of it is told once, and has left the state by
+ * that. The device of who did not sleeps again after the access.
+ */
+void soft_wake(struct soft_device *sd)
 {
-	if (sd->low_power && sd->wakeup >= 0)
-		soft_signal(sd, sd->wakeup);
+	if (sd->wakeup < 0)
+		return;
+	soft_signal(sd, sd->wakeup);
+	close(sd->wakeup);
+	sd->wakeup = -1;
+	sd->low_power = false;
 }
 
 ssize_t soft_read(struct vfio_device *vdev, void *buffer, size_t count, uint64_t offset)
@@ -73,7 +80,7 @@ ssize_t soft_read(struct vfio_device *vdev, void *buffer, size_t count, uint64_t
 	if (index >= VFIO_PCI_NUM_REGIONS)
 		return -EINVAL;
 	soft_lock(sd);
-	wake(sd);
+	soft_wake(sd);
 	soft_ring_take(sd);
 	sd->reads++;
 	done = reference_read(&sd->model, (uint32_t)index, buffer, count,
@@ -92,7 +99,7 @@ ssize_t soft_write(struct vfio_device *vdev, const void *buffer, size_t count, u
 	if (index >= VFIO_PCI_NUM_REGIONS)
 		return -EINVAL;
 	soft_lock(sd);
-	wake(sd);
+	soft_wake(sd);
 	soft_ring_take(sd);
 	sd->writes++;
 	done = reference_write(&sd->model, (uint32_t)index, buffer, count, at, &effects);

@@ -93,7 +93,7 @@ struct soft_device {
 	int err, req;
 	struct soft_ioeventfd *ioeventfds[SOFT_IOEVENTFDS]; /* under irq_lock */
 	bool low_power;
-	int wakeup; /* eventfd, -1 */
+	int wakeup; /* eventfd; -1: not in low power, or nobody wants to be told */
 
 	/* Events for the owner: raised anywhere, told on the loop. */
 	int event_fd;
@@ -133,6 +133,7 @@ void soft_pasid_detach(struct vfio_device *vdev, uint32_t pasid);
 struct ioas *soft_space_of(struct soft_device *sd, uint32_t pasid);
 
 /* region.c */
+void soft_wake(struct soft_device *sd); /* under the lock: any use of the device does it */
 int soft_memory_create(struct soft_device *sd);
 void soft_memory_destroy(struct soft_device *sd);
 ssize_t soft_read(struct vfio_device *vdev, void *buffer, size_t count, uint64_t offset);
