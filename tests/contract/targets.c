@@ -177,13 +177,6 @@ static const struct target mtty = {
 		ABSENT(HAS_GONE | HAS_REQUEST_OP, "a kernel device is asked for by the host"),     \
 		ABSENT(HAS_DMA_MESSAGES, "its DMA is the kernel's")
 
-#define REFERENCE_DIFFERENCES                                                                      \
-	{"regions.config_ends/beyond", -EINVAL, "all regions of the reference device end alike"},  \
-	{                                                                                          \
-		"regions.config_ends/across", 2,                                                   \
-			"all regions of the reference device end alike: an access is cut"          \
-	}
-
 static const struct absence emulated_absences[] = {
 	REFERENCE_KERNEL_ABSENCES,
 	ABSENT(HAS_PHYSICAL, "it is registered without an IOMMU, as mdevs are"),
@@ -199,9 +192,8 @@ static const struct absence physical_absences[] = {
 };
 
 #define REFERENCE_KERNEL_DIFFERENCES                                                               \
-	REFERENCE_DIFFERENCES,                                                                     \
-		{"mmap.a_descriptor_shows_the_same_bytes/alone", -ENODEV,                          \
-		 "a kernel device has one descriptor, by which all of it can be reached"},         \
+	{"mmap.a_descriptor_shows_the_same_bytes/alone", -ENODEV,                                  \
+	 "a kernel device has one descriptor, by which all of it can be reached"},                 \
 	{                                                                                          \
 		"dma.memory_without_a_descriptor_goes_by_call/reached", 0,                         \
 			"the kernel maps memory, and calls nobody for it"                          \
@@ -266,7 +258,6 @@ static const struct absence soft_absences[] = {
 };
 
 static const struct difference soft_differences[] = {
-	REFERENCE_DIFFERENCES,
 	{"regions.doorbells_are_told/count", 1,
 	 "the reference device takes one register by eventfd"},
 	END,

@@ -157,11 +157,13 @@ static uint32_t write_bar0(struct reference_device *device, const uint8_t *buffe
 	return effects;
 }
 
-static int clip(const struct reference_device *device, uint32_t index, size_t *count,
-		uint64_t offset)
+int reference_clip(const struct reference_device *device, uint32_t index, size_t *count,
+		   uint64_t offset)
 {
 	const uint64_t size = reference_region_size(device, index);
 
+	if (index == VFIO_PCI_CONFIG_REGION_INDEX)
+		return offset >= size || *count > size - offset ? -EFAULT : 0;
 	if (offset >= size)
 		return -EINVAL;
 	if (*count > size - offset)
@@ -172,7 +174,7 @@ static int clip(const struct reference_device *device, uint32_t index, size_t *c
 ssize_t reference_read(struct reference_device *device, uint32_t index, void *buffer, size_t count,
 		       uint64_t offset)
 {
-	const int rc = clip(device, index, &count, offset);
+	const int rc = reference_clip(device, index, &count, offset);
 
 	if (rc)
 		return rc;
@@ -194,7 +196,7 @@ ssize_t reference_write(struct reference_device *device, uint32_t index, const v
 			size_t count, uint64_t offset, uint32_t *effects)
 {
 	uint32_t none = 0;
-	int rc = clip(device, index, &count, offset);
+	int rc = reference_clip(device, index, &count, offset);
 
 	effects = effects ? effects : &none;
 	*effects = 0;

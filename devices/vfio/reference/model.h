@@ -241,9 +241,17 @@ void reference_remove(struct reference_device *device);
 uint64_t reference_region_size(const struct reference_device *device, uint32_t index);
 
 /*
+ * How much of an access of *@count bytes at @offset is one, as vfio-pci has it: a BAR's end cuts it, at
+ * or behind the end and without a region it is -EINVAL; one that is not whole in configuration space is
+ * -EFAULT.
+ */
+int reference_clip(const struct reference_device *device, uint32_t index, size_t *count,
+		   uint64_t offset);
+
+/*
  * Read @count bytes at @offset of a region; any alignment, no side effect. Bytes of BARs read as ones
- * while memory decode is off or the device is gone. Returns the number of bytes, cut at the region's
- * end; -EINVAL: no such region, or @offset is at or behind its end.
+ * while memory decode is off or the device is gone. Returns the number of bytes, or what
+ * reference_clip() says.
  */
 ssize_t reference_read(struct reference_device *device, uint32_t index, void *buffer, size_t count,
 		       uint64_t offset);

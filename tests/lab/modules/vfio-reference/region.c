@@ -57,6 +57,9 @@ ssize_t vref_read(struct vfio_device *vdev, char __user *buffer, size_t count, l
 	u8 piece[VREF_PIECE];
 	ssize_t done = 0, ret;
 
+	ret = reference_clip(&v->model, index, &count, offset);
+	if (ret)
+		return ret;
 	while (count) {
 		size_t part = min_t(size_t, count, VREF_PIECE - offset % VREF_PIECE);
 
@@ -106,6 +109,9 @@ ssize_t vref_write(struct vfio_device *vdev, const char __user *buffer, size_t c
 	u8 piece[VREF_PIECE];
 	ssize_t done = 0, ret;
 
+	ret = reference_clip(&v->model, index, &count, offset);
+	if (ret)
+		return ret;
 	while (count) {
 		size_t part = min_t(size_t, count, VREF_PIECE - offset % VREF_PIECE);
 
