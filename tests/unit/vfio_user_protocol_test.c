@@ -501,6 +501,11 @@ Test(protocol, an_unmap_may_be_answered_with_nothing)
 	cr_assert_eq(send_reply(&asked, &reply, 0, &out), 0);
 	cr_assert_eq(vfio_user_decode_reply(&asked, &header, NULL, 0, 0, &limits, &out), 0);
 	cr_assert_eq(vfio_user_decode_reply(&asked, &header, "abc", 3, 0, &limits, &out), -EPROTO);
+	/* But not with another map. */
+	reply.dma_unmap.addr = 0x2000;
+	cr_assert_eq(send_reply(&asked, &reply, 0, &out), -EPROTO);
+	reply.dma_unmap = (struct vfio_user_dma_unmap){24, 0, 0x1000, 0x2000};
+	cr_assert_eq(send_reply(&asked, &reply, 0, &out), -EPROTO);
 }
 
 Test(protocol, region_descriptors_exist)

@@ -379,6 +379,11 @@ int vfio_user_decode_reply(const struct vfio_user_message *command,
 	take_apart(out, payload, size, fixed);
 	if (!check_reply(command, out, fd_count, limits))
 		return -EPROTO;
+	/* The maps that are gone are those that were to go. */
+	if (command->command == VFIO_USER_DMA_UNMAP && fixed &&
+	    (out->dma_unmap.addr != command->dma_unmap.addr ||
+	     out->dma_unmap.size != command->dma_unmap.size))
+		return -EPROTO;
 	if (command->command == VFIO_USER_MIG_DATA_READ)
 		out->data_size = out->mig_data.size;
 	return 0;
