@@ -115,8 +115,8 @@ int ioas_write(struct ioas *ioas, uint64_t iova, const void *buffer, size_t leng
  * Hold [@iova, @iova + *@length) in place for I/O by pointer: returns the host address of the first
  * byte with *@length cut to what is contiguous there. The area stays until ioas_unpin() with the same
  * address, on whatever thread. For the time of one request only; requests that complete
- * asynchronously keep the pin until then. @write says that the device writes: the pages are marked
- * dirty at the unpin. NULL with *@length = 0 when not mapped, not permitted, empty, or reached by ops.
+ * asynchronously keep the pin until then. @write says that the device writes. NULL with *@length = 0 when
+ * not mapped, not permitted, empty, or reached by ops.
  */
 void *ioas_pin(struct ioas *ioas, uint64_t iova, size_t *length, bool write);
 void ioas_unpin(struct ioas *ioas, uint64_t iova, size_t length, bool write);

@@ -260,7 +260,7 @@ static int dma_read(struct user_device *ud, uint64_t iova, void *buffer, size_t 
 	return rc;
 }
 
-/* The space marks the pages dirty; the log of the device is the server's, which does not see these. */
+/* Our part of the device's DMA log: the server's, which has the rest, does not see these. */
 static int dma_write(struct user_device *ud, uint64_t iova, const void *buffer, size_t length)
 {
 	const struct vfio_device *vdev = &ud->vdev;
