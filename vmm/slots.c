@@ -103,7 +103,7 @@ static int create_bridge(struct slots *slots)
 	const struct arch_layout *layout = slots->wiring.layout;
 	struct pci_host_bridge_config config = {
 		.mmio = slots->wiring.mmio,
-		.pio = NULL, /* ECAM only: one exit for an access in place of two */
+		.pio = slots->wiring.pio,
 		.irq = slots->wiring.irq,
 		.loop = slots->wiring.loop,
 		.ecam_base = layout->ecam.base,

@@ -11,19 +11,6 @@ static uint64_t get64(uint64_t address, unsigned size)
 	return value;
 }
 
-static uint32_t port_in(uint16_t port, unsigned size)
-{
-	uint32_t value = 0;
-
-	cr_assert_eq(bus_read(pio, port, &value, size), 0);
-	return value;
-}
-
-static void port_out(uint16_t port, uint32_t value, unsigned size)
-{
-	cr_assert_eq(bus_write(pio, port, &value, size), 0);
-}
-
 Test(pci_host_bridge, ecam_answers_every_size_and_alignment)
 {
 	cr_expect_eq(get64(ECAM, 4), 0x00081b36);
@@ -77,38 +64,6 @@ Test(pci_host_bridge, writes_arrive_at_any_size_also_across_dwords)
 	machine_stop();
 }
 
-Test(pci_host_bridge, the_ports_reach_the_same_registers)
-{
-	struct card card;
-
-	card_init(&card, "card");
-	cr_assert_eq(pci_root_add(bridge, &card.fn, 2), 0);
-	cr_expect_eq(port_in(0xcfc, 4), 0xffffffff, "not enabled");
-	port_out(0xcf8, 0x80001000, 4);
-	cr_expect_eq(port_in(0xcf8, 4), 0x80001000);
-	cr_expect_eq(port_in(0xcfc, 4), 0x00101b36);
-	cr_expect_eq(port_in(0xcfe, 2), 0x0010);
-	cr_expect_eq(port_in(0xcfd, 1), 0x1b);
-	cr_expect_eq(port_in(0xcf8, 1), 0xff);
-	port_out(0xcf9, 6, 1); /* the reset register is not ours */
-	cr_expect_eq(port_in(0xcf8, 4), 0x80001000);
-
-	port_out(0xcf8, 0xff001004 | 3, 4);
-	cr_expect_eq(port_in(0xcf8, 4), 0x80001004);
-	port_out(0xcfc, 6, 2);
-	cr_expect_eq(config_get(0, 2, 0, 4, 2), 6);
-	port_out(0xcfd, 1, 1);
-	cr_expect_eq(config_get(0, 2, 0, 4, 2), 0x106);
-	port_out(0xcf8, 0x00001004, 4);
-	port_out(0xcfc, 0, 2);
-	cr_expect_eq(config_get(0, 2, 0, 4, 2), 0x106);
-
-	/* An absent function, and nothing beyond byte 0xff. */
-	port_out(0xcf8, 0x80001800, 4);
-	cr_expect_eq(port_in(0xcfc, 4), 0xffffffff);
-	machine_stop();
-}
-
 Test(pci_host_bridge, device_numbers_are_given_or_found)
 {
 	static struct card cards[33];
@@ -143,9 +98,7 @@ Test(pci_host_bridge, bad_configurations_and_taken_ranges_are_refused_without_le
 	config.bus_count = 1;
 	cr_expect_eq(pci_host_bridge_create(&config, &other), -EEXIST);
 	config.ecam_base = 0x100000000;
-	cr_expect_eq(pci_host_bridge_create(&config, &other), -EEXIST, "ports are taken");
-	config.pio = NULL;
-	cr_expect_eq(pci_host_bridge_create(&config, &other), 0, "the ECAM range was given back");
+	cr_expect_eq(pci_host_bridge_create(&config, &other), 0, "a second one elsewhere");
 	pci_host_bridge_destroy(other);
 	machine_stop();
 }
@@ -325,7 +278,6 @@ Test(pci_host_bridge, reset_brings_everything_back_to_where_it_began)
 	config_set(0, 1, 0, 0x19, 9, 1);
 	config_set(0, 1, 0, 0x20, 0, 4);
 	config_set(9, 0, 0, 0x14, 0x17, 4);
-	port_out(0xcf8, 0x80000000, 4);
 	pci_intx_set(&below.fn, 1, 1);
 	address = beside.mapped[0];
 	cr_expect_neq(address, PCI_BAR_NONE);
@@ -337,7 +289,6 @@ Test(pci_host_bridge, reset_brings_everything_back_to_where_it_began)
 	cr_expect_eq(below.mapped[0], PCI_BAR_NONE);
 	cr_expect_eq(beside.mapped[0], PCI_BAR_NONE);
 	cr_expect(!line[pci_intx_gsi(&below.fn, 1)]);
-	cr_expect_eq(port_in(0xcf8, 4), 0);
 	for (unsigned i = 0; i < 4096; i++)
 		cr_assert_eq(config_get(0, 1, 0, i, 1), before[i], "port register %#x", i);
 	config_set(0, 2, 0, 4, 2, 2);

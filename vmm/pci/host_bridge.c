@@ -19,11 +19,6 @@
 #define BUS_SHIFT   20 /* PCI Express 6.0 section 7.2.2, table 7-1 */
 #define DEVFN_SHIFT 12
 
-#define PORT_ADDRESS 0xcf8 /* PCI Local Bus 3.0 section 3.2.2.3.2 */
-#define PORT_DATA    4     /* offset of 0xcfc */
-#define PORT_SIZE    8
-#define PORT_ENABLE  0x80000000
-
 /* ---- configuration accesses ------------------------------------------------------------------- */
 
 /* Who answers at @bus, @devfn: bus numbers below ports are what the guest wrote last. */
@@ -111,60 +106,6 @@ static void ecam_write(void *ctx, uint64_t offset, uint64_t value, unsigned size
 }
 
 static const struct bus_ops ecam_ops = {.read = ecam_read, .write = ecam_write};
-
-/*
- * The address register takes whole dwords only; smaller accesses are not for it (0xcf9 is the reset
- * register of PC chipsets). The data window passes any access on. Several vCPUs may fight over the
- * register, as on hardware; the guest has a lock for that.
- */
-static uint64_t port_read(void *ctx, uint64_t offset, unsigned size)
-{
-	struct pci_host_bridge *bridge = ctx;
-	uint64_t value = 0;
-	uint32_t address;
-
-	pci_lock(bridge);
-	address = bridge->address;
-	pci_unlock(bridge);
-
-	if (offset == 0 && size == 4)
-		return address;
-	if (offset < PORT_DATA || !(address & PORT_ENABLE) || size > 4)
-		return UINT64_MAX >> (64 - 8 * size);
-	for (unsigned done = 0, n; done < size; done += n) {
-		uint32_t at = (address & 0xfc) + (uint32_t)(offset - PORT_DATA) + done;
-
-		n = piece(at, size - done);
-		value |= (uint64_t)config_read(bridge, address >> 16 & 0xff, address >> 8 & 0xff,
-					       at, n)
-			 << 8 * done;
-	}
-	return value;
-}
-
-static void port_write(void *ctx, uint64_t offset, uint64_t value, unsigned size)
-{
-	struct pci_host_bridge *bridge = ctx;
-	uint32_t address;
-
-	pci_lock(bridge);
-	if (offset == 0 && size == 4)
-		bridge->address = (uint32_t)value & (PORT_ENABLE | 0xfffffc);
-	address = bridge->address;
-	pci_unlock(bridge);
-
-	if (offset < PORT_DATA || !(address & PORT_ENABLE) || size > 4)
-		return;
-	for (unsigned done = 0, n; done < size; done += n) {
-		uint32_t at = (address & 0xfc) + (uint32_t)(offset - PORT_DATA) + done;
-
-		n = piece(at, size - done);
-		config_write(bridge, address >> 16 & 0xff, address >> 8 & 0xff, at,
-			     (uint32_t)(value >> 8 * done), n);
-	}
-}
-
-static const struct bus_ops port_ops = {.read = port_read, .write = port_write};
 
 /* ---- the root bus ----------------------------------------------------------------------------- */
 
@@ -266,17 +207,9 @@ int pci_host_bridge_create(const struct pci_host_bridge_config *config,
 		      &ecam_ops, bridge, "pci configuration");
 	if (err)
 		goto free_bridge;
-	if (config->pio) {
-		err = bus_add(config->pio, PORT_ADDRESS, PORT_SIZE, &port_ops, bridge,
-			      "pci configuration ports");
-		if (err)
-			goto remove_ecam;
-	}
 	*out = bridge;
 	return 0;
 
-remove_ecam:
-	bus_remove(config->mmio, config->ecam_base, bridge);
 free_bridge:
 	pthread_mutex_destroy(&bridge->line_lock);
 	pthread_mutex_destroy(&bridge->lock);
@@ -288,8 +221,6 @@ void pci_host_bridge_destroy(struct pci_host_bridge *bridge)
 {
 	if (!bridge)
 		return;
-	if (bridge->config.pio)
-		bus_remove(bridge->config.pio, PORT_ADDRESS, bridge);
 	bus_remove(bridge->config.mmio, bridge->config.ecam_base, bridge);
 
 	for (unsigned i = PCI_ROOT_DEVICES; i-- > 1;) {
@@ -333,7 +264,6 @@ int pci_host_bridge_reset(struct pci_host_bridge *bridge)
 	for (unsigned i = 0; i < PCI_ROOT_DEVICES; i++)
 		if (bridge->root[i])
 			reset_function(bridge->root[i]);
-	bridge->address = 0;
 	pci_unlock(bridge);
 	return pci_host_bridge_assign(bridge);
 }

@@ -17,12 +17,12 @@ struct pci_host_bridge;
 struct pci_root_port;
 
 struct pci_host_bridge_config {
-	struct bus *mmio; /* guest memory bus */
 	/*
-	 * Guest port bus for configuration accesses by 0xcf8/0xcfc; NULL: ECAM only, which takes a
-	 * guest that has both one exit where the ports take two.
+	 * Guest memory bus, with the ECAM, and port bus, or NULL: functions have their BARs there. There
+	 * are no configuration ports (0xcf8, 0xcfc): a guest that has both would take two exits by them
+	 * where the ECAM takes one.
 	 */
-	struct bus *pio;
+	struct bus *mmio, *pio;
 	struct irq_router *irq;
 	struct loop *loop;
 	uint64_t ecam_base;         /* 1 MiB per bus */

@@ -27,7 +27,6 @@ struct pci_host_bridge {
 	uint8_t bus;            /* 0: where the functions of the root bus find their number */
 	struct pci_function *root[PCI_ROOT_DEVICES];
 	struct pci_root_port *ports[PCI_ROOT_DEVICES]; /* those of root[] that are ports */
-	uint32_t address;                              /* the register at 0xcf8 */
 
 	pthread_mutex_t line_lock; /* INTx; taken inside of any other lock */
 	unsigned asserted[4];      /* how many pins drive each of intx_gsi[] */
