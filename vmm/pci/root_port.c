@@ -33,6 +33,10 @@
 /* Events below bit 5 are enabled by the same bits of the control register. */
 #define SLOT_EVENTS_SAME_BIT 0x1f
 
+#define SLOT_CAPABILITIES                                                                          \
+	(PCI_EXP_SLTCAP_ABP | PCI_EXP_SLTCAP_PCP | PCI_EXP_SLTCAP_PIP | PCI_EXP_SLTCAP_HPS |       \
+	 PCI_EXP_SLTCAP_HPC | PCI_EXP_SLTCAP_NCCS)
+
 #define SLOT_CONTROL_WRITABLE                                                                      \
 	(PCI_EXP_SLTCTL_ABPE | PCI_EXP_SLTCTL_PFDE | PCI_EXP_SLTCTL_PDCE | PCI_EXP_SLTCTL_HPIE |   \
 	 PCI_EXP_SLTCTL_PIC | PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_DLLSCE)
@@ -58,63 +62,85 @@ void pci_root_port_set_express(struct pci_root_port *port, uint32_t reg, uint32_
 /* A base above its limit: the window passes nothing (PCI-to-PCI Bridge 1.2 section 3.2.5). */
 static const struct pci_bridge_windows closed;
 
+/* What a register reads after power-on, or which of its bits the guest can write. */
+struct declared {
+	uint8_t offset, size;
+	enum __attribute__((packed)) { READS, WRITABLE } what;
+	uint32_t bits;
+};
+
+static const struct declared header_registers[] = {
+	{PCI_HEADER_TYPE, 1, READS, PCI_HEADER_TYPE_BRIDGE},
+	{PCI_INTERRUPT_PIN, 1, READS, 1},
+	{PCI_PRIMARY_BUS, 3, WRITABLE, 0xffffff},
+	{PCI_MEMORY_BASE, 4, WRITABLE, 0xfff0fff0},
+	{PCI_BRIDGE_CONTROL, 2, WRITABLE, BRIDGE_CONTROL_WRITABLE},
+};
+
+static const struct declared express_registers[] = {
+	{PCI_EXP_FLAGS, 2, READS, 2 | PCI_EXP_TYPE_ROOT_PORT << 4 | PCI_EXP_FLAGS_SLOT},
+	{PCI_EXP_DEVCAP, 4, READS, PCI_EXP_DEVCAP_EXT_TAG | PCI_EXP_DEVCAP_RBER},
+	{PCI_EXP_DEVCTL, 2, WRITABLE,
+	 PCI_EXP_DEVCTL_CERE | PCI_EXP_DEVCTL_NFERE | PCI_EXP_DEVCTL_FERE | PCI_EXP_DEVCTL_URRE |
+		 PCI_EXP_DEVCTL_RELAX_EN | PCI_EXP_DEVCTL_EXT_TAG},
+	{PCI_EXP_LNKCAP, 4, READS,
+	 PCI_PORT_LINK_SPEED | PCI_PORT_LINK_WIDTH << 4 | PCI_EXP_LNKCAP_DLLLARC},
+	{PCI_EXP_LNKCTL, 2, WRITABLE, PCI_EXP_LNKCTL_LD | PCI_EXP_LNKCTL_CCC | PCI_EXP_LNKCTL_ES},
+	{PCI_EXP_SLTCTL, 2, WRITABLE, SLOT_CONTROL_WRITABLE},
+	{PCI_EXP_RTCTL, 2, WRITABLE,
+	 PCI_EXP_RTCTL_SECEE | PCI_EXP_RTCTL_SENFEE | PCI_EXP_RTCTL_SEFEE | PCI_EXP_RTCTL_PMEIE},
+	/* Without End-End TLP prefixes on the way Linux enables no PASID. */
+	{PCI_EXP_DEVCAP2, 4, READS, PCI_EXP_DEVCAP2_COMP_TMOUT_DIS | PCI_EXP_DEVCAP2_EE_PREFIX},
+	{PCI_EXP_DEVCTL2, 2, WRITABLE, PCI_EXP_DEVCTL2_COMP_TMOUT_DIS},
+	{PCI_EXP_LNKCAP2, 4, READS, PCI_PORT_LINK_SPEEDS},
+	{PCI_EXP_LNKCTL2, 2, WRITABLE, PCI_EXP_LNKCTL2_TLS}, /* and set_defaults() */
+};
+
+static const struct declared msi_registers[] = {
+	{PCI_MSI_FLAGS, 2, READS, PCI_MSI_FLAGS_64BIT},
+	{PCI_MSI_FLAGS, 2, WRITABLE, PCI_MSI_FLAGS_ENABLE},
+	{PCI_MSI_ADDRESS_LO, 4, WRITABLE, 0xfffffffc},
+	{PCI_MSI_ADDRESS_HI, 4, WRITABLE, 0xffffffff},
+	{PCI_MSI_DATA_64, 2, WRITABLE, 0xffff},
+};
+
+static const struct declared subsystem_registers[] = {
+	{PCI_SSVID_VENDOR_ID, 2, READS, VENDOR_REDHAT},
+	{PCI_SSVID_DEVICE_ID, 2, READS, DEVICE_ROOT_PORT},
+};
+
+static const struct declared acs_registers[] = {
+	{PCI_ACS_CAP, 2, READS, ACS_CAPABILITIES},
+	{PCI_ACS_CTRL, 2, WRITABLE, ACS_CAPABILITIES},
+};
+
+static void declare(struct pci_function *fn, int at, const struct declared *list, size_t bytes)
+{
+	for (const struct declared *r = list; r < list + bytes / sizeof(*r); r++)
+		pci_set(r->what == WRITABLE ? fn->writable : fn->config, (uint32_t)at + r->offset,
+			r->bits, r->size);
+}
+
 static void declare_registers(struct pci_root_port *port)
 {
 	struct pci_function *fn = &port->fn;
-	uint32_t at;
+	int at;
 
-	fn->config[PCI_HEADER_TYPE] = PCI_HEADER_TYPE_BRIDGE;
-	fn->config[PCI_INTERRUPT_PIN] = 1;
-	pci_set(fn->writable, PCI_PRIMARY_BUS, 0xffffff, 3);
-	pci_set(fn->writable, PCI_MEMORY_BASE, 0xfff0fff0, 4);
-	pci_set(fn->writable, PCI_BRIDGE_CONTROL, BRIDGE_CONTROL_WRITABLE, 2);
-
-	at = (uint32_t)pci_function_add_capability(fn, PCI_CAP_ID_EXP, EXPRESS_SIZE);
+	declare(fn, 0, header_registers, sizeof(header_registers));
+	at = pci_function_add_capability(fn, PCI_CAP_ID_EXP, EXPRESS_SIZE);
 	port->express = (uint8_t)at;
-	pci_set(fn->config, at + PCI_EXP_FLAGS,
-		2 | PCI_EXP_TYPE_ROOT_PORT << 4 | PCI_EXP_FLAGS_SLOT, 2);
-	pci_set(fn->config, at + PCI_EXP_DEVCAP, PCI_EXP_DEVCAP_EXT_TAG | PCI_EXP_DEVCAP_RBER, 4);
-	pci_set(fn->writable, at + PCI_EXP_DEVCTL,
-		PCI_EXP_DEVCTL_CERE | PCI_EXP_DEVCTL_NFERE | PCI_EXP_DEVCTL_FERE |
-			PCI_EXP_DEVCTL_URRE | PCI_EXP_DEVCTL_RELAX_EN | PCI_EXP_DEVCTL_EXT_TAG,
-		2);
-	pci_set(fn->config, at + PCI_EXP_LNKCAP,
-		PCI_PORT_LINK_SPEED | PCI_PORT_LINK_WIDTH << 4 | PCI_EXP_LNKCAP_DLLLARC |
-			(uint32_t)fn->root_device << 24,
-		4);
-	pci_set(fn->writable, at + PCI_EXP_LNKCTL,
-		PCI_EXP_LNKCTL_LD | PCI_EXP_LNKCTL_CCC | PCI_EXP_LNKCTL_ES, 2);
-	pci_set(fn->config, at + PCI_EXP_SLTCAP,
-		PCI_EXP_SLTCAP_ABP | PCI_EXP_SLTCAP_PCP | PCI_EXP_SLTCAP_PIP | PCI_EXP_SLTCAP_HPS |
-			PCI_EXP_SLTCAP_HPC | PCI_EXP_SLTCAP_NCCS | (uint32_t)fn->root_device << 19,
-		4);
-	pci_set(fn->writable, at + PCI_EXP_SLTCTL, SLOT_CONTROL_WRITABLE, 2);
-	pci_set(fn->writable, at + PCI_EXP_RTCTL,
-		PCI_EXP_RTCTL_SECEE | PCI_EXP_RTCTL_SENFEE | PCI_EXP_RTCTL_SEFEE |
-			PCI_EXP_RTCTL_PMEIE,
-		2);
-	/* Without End-End TLP prefixes on the way Linux enables no PASID. */
-	pci_set(fn->config, at + PCI_EXP_DEVCAP2,
-		PCI_EXP_DEVCAP2_COMP_TMOUT_DIS | PCI_EXP_DEVCAP2_EE_PREFIX, 4);
-	pci_set(fn->writable, at + PCI_EXP_DEVCTL2, PCI_EXP_DEVCTL2_COMP_TMOUT_DIS, 2);
-	pci_set(fn->config, at + PCI_EXP_LNKCAP2, PCI_PORT_LINK_SPEEDS, 4);
-	pci_set(fn->writable, at + PCI_EXP_LNKCTL2, PCI_EXP_LNKCTL2_TLS, 2);
-
-	at = (uint32_t)pci_function_add_capability(fn, PCI_CAP_ID_MSI, MSI_SIZE);
+	declare(fn, at, express_registers, sizeof(express_registers));
+	/* The numbers of the port and of the slot. */
+	fn->config[at + PCI_EXP_LNKCAP + 3] = fn->root_device;
+	pci_set(fn->config, (uint32_t)at + PCI_EXP_SLTCAP,
+		SLOT_CAPABILITIES | (uint32_t)fn->root_device << 19, 4);
+	at = pci_function_add_capability(fn, PCI_CAP_ID_MSI, MSI_SIZE);
 	port->msi = (uint8_t)at;
-	pci_set(fn->config, at + PCI_MSI_FLAGS, PCI_MSI_FLAGS_64BIT, 2);
-	pci_set(fn->writable, at + PCI_MSI_FLAGS, PCI_MSI_FLAGS_ENABLE, 2);
-	pci_set(fn->writable, at + PCI_MSI_ADDRESS_LO, 0xfffffffc, 4);
-	pci_set(fn->writable, at + PCI_MSI_ADDRESS_HI, 0xffffffff, 4);
-	pci_set(fn->writable, at + PCI_MSI_DATA_64, 0xffff, 2);
-
-	at = (uint32_t)pci_function_add_capability(fn, PCI_CAP_ID_SSVID, 8);
-	pci_set(fn->config, at + PCI_SSVID_VENDOR_ID, VENDOR_REDHAT, 2);
-	pci_set(fn->config, at + PCI_SSVID_DEVICE_ID, DEVICE_ROOT_PORT, 2);
-
-	at = (uint32_t)pci_function_add_extended(fn, PCI_EXT_CAP_ID_ACS, 1, ACS_SIZE);
-	pci_set(fn->config, at + PCI_ACS_CAP, ACS_CAPABILITIES, 2);
-	pci_set(fn->writable, at + PCI_ACS_CTRL, ACS_CAPABILITIES, 2);
+	declare(fn, at, msi_registers, sizeof(msi_registers));
+	at = pci_function_add_capability(fn, PCI_CAP_ID_SSVID, 8);
+	declare(fn, at, subsystem_registers, sizeof(subsystem_registers));
+	at = pci_function_add_extended(fn, PCI_EXT_CAP_ID_ACS, 1, ACS_SIZE);
+	declare(fn, at, acs_registers, sizeof(acs_registers));
 }
 
 /* Writable registers whose power-on value is not 0. */
@@ -132,6 +158,16 @@ void pci_root_port_set_bus(struct pci_root_port *port, uint8_t bus)
 	port->fn.config[PCI_SUBORDINATE_BUS] = bus;
 }
 
+/* Base and limit, in units of 1 MiB: two registers side by side. */
+static void set_memory_window(struct pci_function *fn, uint32_t reg, const struct pci_range *range,
+			      uint32_t type)
+{
+	uint32_t base = range->base >> 16 & 0xfff0;
+	uint32_t limit = (range->base + range->size - 1) >> 16 & 0xfff0;
+
+	pci_set(fn->config, reg, (limit | type) << 16 | base | type, 4);
+}
+
 /*
  * An I/O or prefetchable window that got no room is not implemented at all (it reads 0): Linux would
  * otherwise try to find room for it once more, and complain.
@@ -140,34 +176,30 @@ void pci_root_port_set_windows(struct pci_root_port *port, const struct pci_brid
 {
 	struct pci_function *fn = &port->fn;
 	const struct pci_range *io = &windows->io, *mem = &windows->mem, *pre = &windows->prefetch;
-	uint64_t last;
 
 	pci_set(fn->config, PCI_IO_BASE, 0, 2);
 	pci_set(fn->writable, PCI_IO_BASE, 0, 2);
 	if (io->size) {
-		last = io->base + io->size - 1;
-		pci_set(fn->config, PCI_IO_BASE, io->base >> 8 & 0xf0, 1);
-		pci_set(fn->config, PCI_IO_LIMIT, last >> 8 & 0xf0, 1);
+		fn->config[PCI_IO_BASE] = io->base >> 8 & 0xf0;
+		fn->config[PCI_IO_LIMIT] = (io->base + io->size - 1) >> 8 & 0xf0;
 		pci_set(fn->writable, PCI_IO_BASE, 0xf0f0, 2);
 	}
 
-	last = mem->size ? mem->base + mem->size - 1 : 0;
-	pci_set(fn->config, PCI_MEMORY_BASE, mem->size ? mem->base >> 16 & 0xfff0 : 0xfff0, 2);
-	pci_set(fn->config, PCI_MEMORY_LIMIT, last >> 16 & 0xfff0, 2);
+	if (mem->size)
+		set_memory_window(fn, PCI_MEMORY_BASE, mem, 0);
+	else /* base above limit */
+		pci_set(fn->config, PCI_MEMORY_BASE, 0xfff0, 4);
 
 	memset(fn->config + PCI_PREF_MEMORY_BASE, 0, 12);
 	memset(fn->writable + PCI_PREF_MEMORY_BASE, 0, 12);
 	if (pre->size) {
-		last = pre->base + pre->size - 1;
-		pci_set(fn->config, PCI_PREF_MEMORY_BASE,
-			(pre->base >> 16 & 0xfff0) | PCI_PREF_RANGE_TYPE_64, 2);
-		pci_set(fn->config, PCI_PREF_MEMORY_LIMIT,
-			(last >> 16 & 0xfff0) | PCI_PREF_RANGE_TYPE_64, 2);
+		uint64_t last = pre->base + pre->size - 1;
+
+		set_memory_window(fn, PCI_PREF_MEMORY_BASE, pre, PCI_PREF_RANGE_TYPE_64);
 		pci_set(fn->config, PCI_PREF_BASE_UPPER32, (uint32_t)(pre->base >> 32), 4);
 		pci_set(fn->config, PCI_PREF_LIMIT_UPPER32, (uint32_t)(last >> 32), 4);
+		memset(fn->writable + PCI_PREF_MEMORY_BASE, 0xff, 12);
 		pci_set(fn->writable, PCI_PREF_MEMORY_BASE, 0xfff0fff0, 4);
-		pci_set(fn->writable, PCI_PREF_BASE_UPPER32, 0xffffffff, 4);
-		pci_set(fn->writable, PCI_PREF_LIMIT_UPPER32, 0xffffffff, 4);
 	}
 }
 
