@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "devices/virtio/pci_common.h"
 
+#include <endian.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
+#include <string.h>
 
 void virtio_pci_common_reset(struct virtio_pci_common *c)
 {
@@ -24,62 +26,35 @@ static struct virtqueue *selected(struct virtio_pci_common *c)
 	return c->queue_select < c->dev->queue_count ? &c->dev->queues[c->queue_select] : NULL;
 }
 
-static uint32_t queue_read(struct virtio_pci_common *c, uint64_t offset)
-{
-	const struct virtqueue *q = selected(c);
-
-	if (!q)
-		return 0;
-	switch (offset) {
-	case VIRTIO_PCI_COMMON_Q_SIZE:
-		return q->size;
-	case VIRTIO_PCI_COMMON_Q_MSIX:
-		return c->queue_vector[c->queue_select];
-	case VIRTIO_PCI_COMMON_Q_ENABLE:
-		return q->enabled;
-	case VIRTIO_PCI_COMMON_Q_NOFF:
-		return c->queue_select;
-	case VIRTIO_PCI_COMMON_Q_DESCLO:
-		return (uint32_t)q->desc;
-	case VIRTIO_PCI_COMMON_Q_DESCHI:
-		return (uint32_t)(q->desc >> 32);
-	case VIRTIO_PCI_COMMON_Q_AVAILLO:
-		return (uint32_t)q->avail;
-	case VIRTIO_PCI_COMMON_Q_AVAILHI:
-		return (uint32_t)(q->avail >> 32);
-	case VIRTIO_PCI_COMMON_Q_USEDLO:
-		return (uint32_t)q->used;
-	case VIRTIO_PCI_COMMON_Q_USEDHI:
-		return (uint32_t)(q->used >> 32);
-	default:
-		return 0;
-	}
-}
-
-static uint32_t read_register(struct virtio_pci_common *c, uint64_t offset)
+/* What the registers show now; the generation is always 0. */
+static void show(struct virtio_pci_common *c, struct virtio_pci_common_cfg *cfg)
 {
 	const struct virtio_device *dev = c->dev;
+	const struct virtqueue *q = selected(c);
 
-	switch (offset) {
-	case VIRTIO_PCI_COMMON_DFSELECT:
-		return c->device_feature_select;
-	case VIRTIO_PCI_COMMON_DF:
-		return feature_half(virtio_device_features(dev), c->device_feature_select);
-	case VIRTIO_PCI_COMMON_GFSELECT:
-		return c->driver_feature_select;
-	case VIRTIO_PCI_COMMON_GF:
-		return feature_half(dev->acked, c->driver_feature_select);
-	case VIRTIO_PCI_COMMON_MSIX:
-		return c->config_vector;
-	case VIRTIO_PCI_COMMON_NUMQ:
-		return dev->queue_count;
-	case VIRTIO_PCI_COMMON_STATUS:
-		return dev->status;
-	case VIRTIO_PCI_COMMON_Q_SELECT:
-		return c->queue_select;
-	default:
-		return queue_read(c, offset); /* the generation is always 0 */
-	}
+	*cfg = (struct virtio_pci_common_cfg){
+		.device_feature_select = htole32(c->device_feature_select),
+		.device_feature = htole32(
+			feature_half(virtio_device_features(dev), c->device_feature_select)),
+		.guest_feature_select = htole32(c->driver_feature_select),
+		.guest_feature = htole32(feature_half(dev->acked, c->driver_feature_select)),
+		.msix_config = htole16(c->config_vector),
+		.num_queues = htole16((uint16_t)dev->queue_count),
+		.device_status = dev->status,
+		.queue_select = htole16(c->queue_select),
+	};
+	if (!q)
+		return;
+	cfg->queue_size = htole16(q->size);
+	cfg->queue_msix_vector = htole16(c->queue_vector[c->queue_select]);
+	cfg->queue_enable = htole16(q->enabled);
+	cfg->queue_notify_off = htole16(c->queue_select);
+	cfg->queue_desc_lo = htole32((uint32_t)q->desc);
+	cfg->queue_desc_hi = htole32((uint32_t)(q->desc >> 32));
+	cfg->queue_avail_lo = htole32((uint32_t)q->avail);
+	cfg->queue_avail_hi = htole32((uint32_t)(q->avail >> 32));
+	cfg->queue_used_lo = htole32((uint32_t)q->used);
+	cfg->queue_used_hi = htole32((uint32_t)(q->used >> 32));
 }
 
 static uint16_t valid_vector(const struct virtio_pci_common *c, uint32_t vector)
@@ -163,37 +138,40 @@ static void write_register(struct virtio_pci_common *c, uint64_t offset, uint32_
 	}
 }
 
-/* Each register is read and written with its own width (section 4.1.3.1). */
+/* Each register is read and written with its own width (section 4.1.3.1); 0: none begins there. */
 static unsigned register_width(uint64_t offset)
 {
-	switch (offset) {
-	case VIRTIO_PCI_COMMON_STATUS:
-	case VIRTIO_PCI_COMMON_CFGGENERATION:
-		return 1;
-	case VIRTIO_PCI_COMMON_MSIX:
-	case VIRTIO_PCI_COMMON_NUMQ:
-	case VIRTIO_PCI_COMMON_Q_SELECT:
-	case VIRTIO_PCI_COMMON_Q_SIZE:
-	case VIRTIO_PCI_COMMON_Q_MSIX:
-	case VIRTIO_PCI_COMMON_Q_ENABLE:
-	case VIRTIO_PCI_COMMON_Q_NOFF:
-		return 2;
-	default:
-		return offset % 4 == 0 ? 4 : 0;
-	}
+	unsigned width = 4;
+
+	if (offset == VIRTIO_PCI_COMMON_STATUS || offset == VIRTIO_PCI_COMMON_CFGGENERATION)
+		width = 1;
+	else if (offset >= VIRTIO_PCI_COMMON_MSIX && offset < VIRTIO_PCI_COMMON_Q_DESCLO)
+		width = 2;
+	return offset % width == 0 && offset < sizeof(struct virtio_pci_common_cfg) ? width : 0;
+}
+
+/* A pair of halves at once. */
+static bool both_halves(uint64_t offset, unsigned size)
+{
+	return size == 8 && register_width(offset) == 4 && register_width(offset + 4) == 4;
 }
 
 uint64_t virtio_pci_common_read(struct virtio_pci_common *c, uint64_t offset, unsigned size)
 {
-	if (size == 8 && register_width(offset) == 4)
-		return read_register(c, offset) | (uint64_t)read_register(c, offset + 4) << 32;
-	return register_width(offset) == size ? read_register(c, offset) : 0;
+	struct virtio_pci_common_cfg cfg;
+	uint64_t value = 0;
+
+	if (register_width(offset) != size && !both_halves(offset, size))
+		return 0;
+	show(c, &cfg);
+	memcpy(&value, (uint8_t *)&cfg + offset, size);
+	return le64toh(value);
 }
 
 bool virtio_pci_common_write(struct virtio_pci_common *c, uint64_t offset, uint64_t value,
 			     unsigned size)
 {
-	if (size == 8 && register_width(offset) == 4) {
+	if (both_halves(offset, size)) {
 		write_register(c, offset, (uint32_t)value);
 		write_register(c, offset + 4, (uint32_t)(value >> 32));
 	} else if (register_width(offset) == size) {
