@@ -57,7 +57,6 @@ struct machine {
 	struct kvm *kvm;
 	struct bus *mmio, *pio;
 	struct arch_cpus *cpus;
-	struct arch_layout layout;
 	struct memory *memory;
 	struct irq_router *irq;
 	struct iommufd_ctx *ictx;
@@ -71,6 +70,7 @@ struct machine {
 	bool exit_port, reset_port; /* on the bus */
 	struct vcpus *vcpus;
 
+	struct arch_layout layout;
 	struct arch_machine description;
 	struct arch_boot_files files;
 };
@@ -251,6 +251,11 @@ static size_t filter_keys(void *ctx, uint8_t *bytes, size_t count)
 
 /* ---- parts ------------------------------------------------------------------------------------- */
 
+static struct bus *bus_of(struct machine *m, const struct arch_device *device)
+{
+	return device->pio ? m->pio : m->mmio;
+}
+
 static int create_loop(struct machine *m)
 {
 	int r = loop_create(&m->loop);
@@ -354,7 +359,7 @@ static int create_serial(struct machine *m)
 	struct serial_wiring wiring = {
 		.id = "serial0",
 		.loop = m->loop,
-		.bus = uart->pio ? m->pio : m->mmio,
+		.bus = bus_of(m, uart),
 		.base = uart->base,
 	};
 	int r;
@@ -379,7 +384,7 @@ static int add_port(struct machine *m, const struct arch_device *port, const str
 
 	if (port->size == 0)
 		return 0;
-	r = bus_add(port->pio ? m->pio : m->mmio, port->base, port->size, ops, m, name);
+	r = bus_add(bus_of(m, port), port->base, port->size, ops, m, name);
 	if (r < 0)
 		log_failure(r, "%s", name);
 	*added = r == 0;
@@ -400,8 +405,8 @@ static int create_board(struct machine *m)
 
 	r = power_create(&wiring, &m->power);
 	if (r == 0)
-		r = pvpanic_create(m->layout.panic.pio ? m->pio : m->mmio, m->layout.panic.base,
-				   panic_event, m, &m->panic);
+		r = pvpanic_create(bus_of(m, &m->layout.panic), m->layout.panic.base, panic_event,
+				   m, &m->panic);
 	if (r == 0)
 		r = add_port(m, &m->layout.exit, &exit_port, "exit port", &m->exit_port);
 	if (r == 0)
@@ -503,13 +508,12 @@ static void machine_destroy(struct machine *m)
 	slots_destroy(m->slots);
 	passthrough_destroy(m->passthrough);
 	if (m->reset_port)
-		bus_remove(m->layout.reset.pio ? m->pio : m->mmio, m->layout.reset.base, m);
+		bus_remove(bus_of(m, &m->layout.reset), m->layout.reset.base, m);
 	if (m->exit_port)
-		bus_remove(m->layout.exit.pio ? m->pio : m->mmio, m->layout.exit.base, m);
+		bus_remove(bus_of(m, &m->layout.exit), m->layout.exit.base, m);
 	pvpanic_destroy(m->panic);
 	power_destroy(m->power);
-	if (m->serial != NULL)
-		serial_destroy(m->serial);
+	serial_destroy(m->serial);
 	if (m->serial_irq_fd >= 0) {
 		kvm_irqfd_remove(m->kvm, m->serial_irq_fd, m->layout.uart.gsi);
 		close(m->serial_irq_fd);
@@ -519,21 +523,15 @@ static void machine_destroy(struct machine *m)
 		memory_unmap_ioas(m->memory, m->ioas);
 		ioas_destroy(m->ioas);
 	}
-	if (m->ictx != NULL)
-		iommufd_ctx_destroy(m->ictx);
-	if (m->irq != NULL)
-		irq_router_destroy(m->irq);
+	iommufd_ctx_destroy(m->ictx);
+	irq_router_destroy(m->irq);
 	arch_cpus_destroy(m->cpus);
-	if (m->pio != NULL)
-		bus_destroy(m->pio);
-	if (m->mmio != NULL)
-		bus_destroy(m->mmio);
-	if (m->kvm != NULL)
-		kvm_put(m->kvm);
+	bus_destroy(m->pio);
+	bus_destroy(m->mmio);
+	kvm_put(m->kvm);
 	memory_destroy(m->memory); /* its slots went with the VM, all at once */
 	signals_destroy(m->signals);
-	if (m->loop != NULL)
-		loop_destroy(m->loop);
+	loop_destroy(m->loop);
 	boot_files_close(&m->files);
 }
 
@@ -577,24 +575,29 @@ static void serve_request(void *ctx)
 
 int machine_run(const struct vm_config *config)
 {
-	struct machine m = {
-		.config = config,
-		.request = REQUEST_NONE,
-		.status = STATUS_HOST_FAILURE,
-		.serial_irq_fd = -1,
-	};
-	int r;
+	struct machine *m = calloc(1, sizeof(*m));
+	int r, status;
 
-	boot_files_init(&m.files);
-	r = machine_create(&m);
-	if (r == 0 && m.on_terminal)
+	if (m == NULL) {
+		log_failure(-ENOMEM, "the machine");
+		return STATUS_HOST_FAILURE;
+	}
+	m->config = config;
+	atomic_init(&m->request, REQUEST_NONE);
+	m->status = STATUS_HOST_FAILURE;
+	m->serial_irq_fd = -1;
+	boot_files_init(&m->files);
+	r = machine_create(m);
+	if (r == 0 && m->on_terminal)
 		terminal_raw();
 	if (r == 0)
-		r = vcpus_resume(m.vcpus);
+		r = vcpus_resume(m->vcpus);
 	if (r == -ECANCELED)
-		m.status = STATUS_OFF; /* the user ended it before the guest began */
-	if (r == 0 && loop_run(m.loop) < 0)
-		m.status = STATUS_HOST_FAILURE;
-	machine_destroy(&m);
-	return m.status;
+		m->status = STATUS_OFF; /* the user ended it before the guest began */
+	if (r == 0 && loop_run(m->loop) < 0)
+		m->status = STATUS_HOST_FAILURE;
+	machine_destroy(m);
+	status = m->status;
+	free(m);
+	return status;
 }
