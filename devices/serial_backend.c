@@ -519,10 +519,12 @@ int serial_backend_create(const struct serial_backend_params *params, struct ser
 		serial_backend_destroy(b);
 		return ret;
 	}
-	if (b->kind == SERIAL_PTY)
-		dprintf(STDOUT_FILENO, "%s: %s\n", b->params.id, b->pty_path);
-	else
+	if (b->kind == SERIAL_PTY) {
+		printf("%s: %s\n", b->params.id, b->pty_path);
+		fflush(stdout);
+	} else {
 		in_resume(b);
+	}
 	*out = b;
 	return 0;
 }

@@ -192,7 +192,8 @@ static uint8_t get_id(struct block *block, const struct parsed *p)
 	char id[VIRTIO_BLK_ID_BYTES] = {0};
 	uint32_t length = p->length < sizeof(id) ? p->length : sizeof(id);
 
-	memcpy(id, block->dev.id, strnlen(block->dev.id, sizeof(id)));
+	for (unsigned i = 0; i < sizeof(id) && block->dev.id[i]; i++)
+		id[i] = block->dev.id[i];
 	if (virtqueue_write(q, &block->chain, 0, id, length) < 0)
 		return VIRTIO_BLK_S_IOERR;
 	answer(block, block->chain.head, p->status_at, VIRTIO_BLK_S_OK, length);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/base/host.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +20,8 @@
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/memfd.h>
+
+#include "vmm/base/text.h"
 
 #define LIST_LIMIT 65536
 
@@ -155,28 +156,20 @@ ssize_t host_read_text(const char *path, char *buffer, size_t size)
 	}
 	buffer[n] = '\0';
 	length = strlen(buffer);
-	while (length && isspace((unsigned char)buffer[length - 1]))
+	while (length && strchr(" \t\n\v\f\r", buffer[length - 1]))
 		buffer[--length] = '\0';
 	return (ssize_t)length;
 }
 
 int host_read_u64(const char *path, uint64_t *value)
 {
-	char text[64], *end;
+	char text[64];
 	ssize_t n = host_read_text(path, text, sizeof(text));
-	unsigned long long number;
 
 	if (n < 0)
 		return (int)n;
-	/* strtoull() takes signs and leading blanks, which no such attribute has. */
-	if (!isdigit((unsigned char)text[0]))
-		return -EINVAL;
-	errno = 0;
-	number = strtoull(text, &end, strncmp(text, "0x", 2) ? 10 : 16);
-	if (errno || *end)
-		return -EINVAL;
-	*value = number;
-	return 0;
+	/* Not base 0, which takes a leading 0 for octal. */
+	return text_number(text, strncmp(text, "0x", 2) ? 10 : 16, UINT64_MAX, value) ? 0 : -EINVAL;
 }
 
 int host_write_text(const char *path, const char *text)

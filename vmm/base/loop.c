@@ -242,7 +242,7 @@ void loop_remove(struct loop *loop, struct loop_source *source)
 	if (!loop->running) {
 		source_free(source);
 	} else {
-		if (!pthread_equal(loop->thread, pthread_self())) {
+		if (loop->thread != pthread_self()) {
 			loop->waiters++;
 			while (loop->current == source)
 				pthread_cond_wait(&loop->returned, &loop->lock);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What went wrong with a device, why, and what to do about it. Looks around only after a failure. */
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,7 +154,7 @@ static bool find_user(const struct kernel_calls *calls, const char *target, char
 		const char *pid = pids.names[i];
 		char path[64], comm[32];
 
-		if (!isdigit((unsigned char)pid[0]) || !strcmp(pid, self) ||
+		if (pid[0] < '0' || pid[0] > '9' || !strcmp(pid, self) ||
 		    !holds(calls, pid, target))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%.16s/comm", pid);
