@@ -600,7 +600,12 @@ static void bad_bar(struct scene *s)
 static void rehearsed(struct scene *s)
 {
 	s->f.rehearsal = (struct check_rehearsal){
-		.done = true, .iova_usable = 1ull << 48, .iova_last = (1ull << 48) - 1};
+		.done = true,
+		.iova_usable = 1ull << 48,
+		.iova_last = (1ull << 48) - 1,
+		.has_irqs = true,
+		.config_size = 4096,
+	};
 }
 
 static void fine_rehearsed(struct scene *s)
@@ -672,6 +677,27 @@ static void bad_attach(struct scene *s)
 {
 	rehearsed(s);
 	s->f.rehearsal.attach = -EINVAL;
+}
+
+static void bad_not_pci(struct scene *s)
+{
+	rehearsed(s);
+	s->f.rehearsal.has_irqs = false;
+	s->f.rehearsal.config_size = 0;
+}
+
+static void bad_config(struct scene *s)
+{
+	rehearsed(s);
+	s->f.rehearsal.config_size = 255;
+}
+
+static void fine_emulated(struct scene *s)
+{
+	rehearsed(s);
+	s->f.pci = false;
+	s->f.emulated = true;
+	s->f.iommu_any = false;
 }
 
 static void bad_iova(struct scene *s)
@@ -827,6 +853,9 @@ static const struct expectation expectations[] = {
 	OBSTACLE(bad_bind_token, "token.wrong", "token", "token=UUID"),
 	OBSTACLE(bad_ioas, "launch.ioas", "Cannot allocate memory", "dmesg"),
 	OBSTACLE(bad_attach, "launch.attach", "Invalid argument", "dmesg"),
+	OBSTACLE(bad_not_pci, "launch.pci", "it is no PCI device", "sluice list"),
+	OBSTACLE(bad_config, "launch.pci", "configuration space is too small", "sluice list"),
+	FINE(fine_emulated),
 	OBSTACLE(bad_iova, "iova.small", "addresses for 511.9 MiB", "--memory 511M"),
 };
 

@@ -777,6 +777,34 @@ Test(gather, a_device_that_is_not_pci_is_taken_by_its_path)
 	cr_expect_str_eq(f.cdev.path, "/dev/vfio/devices/vfio9");
 }
 
+/* Both are in a group that VFIO made, with the same name; only the one with a node of this name needs no IOMMU. */
+Test(gather, an_emulated_device_is_told_from_one_that_lacks_its_iommu)
+{
+	const char *const mdev = "/sys/devices/virtual/mtty/83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
+	char name[256];
+
+	snprintf(name, sizeof(name), "%s/subsystem", mdev);
+	link_to(name, "/sys/bus/mdev");
+	snprintf(name, sizeof(name), "%s/iommu_group", mdev);
+	link_to(name, "/sys/kernel/iommu_groups/7");
+	put("/sys/kernel/iommu_groups/7/name", "vfio-noiommu\n");
+	put("/proc/self/limits", "");
+	make_vfio(mdev, 9);
+	cr_expect(gather(mdev).emulated);
+	cr_expect_not(gather(mdev).group_noiommu);
+	cr_expect_str_eq(first_obstacle(mdev), "");
+
+	make_vfio(NVME, 3);
+	put("/sys/kernel/iommu_groups/2/name", "vfio-noiommu\n");
+	cr_expect_not(gather("01:00.0").emulated);
+	cr_expect(gather("01:00.0").group_noiommu);
+
+	snprintf(name, sizeof(name), "%s/vfio-dev/vfio9/dev", mdev);
+	drop(name);
+	cr_expect_not(gather(mdev).emulated);
+	cr_expect(gather(mdev).group_noiommu);
+}
+
 Test(gather, an_empty_host_is_survived)
 {
 	struct check_report report;

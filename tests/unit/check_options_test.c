@@ -119,6 +119,12 @@ Test(check_options, wrong_arguments_are_refused)
 		{"check 01:00.0 --memory 1G,2G", CHECK},
 		{"check 01:00.0 --memory 1G,hugepages=3M", CHECK},
 		{"check 01:00.0 --memory 1G,hugepages", CHECK},
+		{"check 01:00.0 --memory 1G,prefault=maybe", CHECK},
+		{"check 01:00.0 --memory 1M", CHECK},
+		{"check 01:00.0 --memory 2097153", CHECK},
+		{"check 01:00.0 --memory 3M,hugepages=2M", CHECK},
+		{"check 01:00.0 --memory hugepages=1G", CHECK},
+		{"check fd=9", CHECK},
 		{"check 01:00.0 --iommufd 7", CHECK},
 		{"check 01:00.0 --iommufd fd=", CHECK},
 		{"check 01:00.0 --iommufd fd=-1", CHECK},
@@ -131,6 +137,8 @@ Test(check_options, wrong_arguments_are_refused)
 		{"bind", BIND},
 		{"bind 01:00.0 --json", BIND},
 		{"bind 01:00.0 --driver", BIND},
+		{"bind 01:00.0 --driver e1000e", BIND},
+		{"bind 01:00.0 --driver ../vfio-pci", BIND},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -191,7 +191,7 @@ static const char *choose_driver(struct work *work, const struct check_facts *fa
 			name = "vfio-pci";
 		}
 	}
-	if (strchr(name, '/') || !check_exists(source, "/sys/bus/pci/drivers/%s", name)) {
+	if (!check_exists(source, "/sys/bus/pci/drivers/%s", name)) {
 		log_error("%s: the driver %s is not there; try: modprobe %s", facts->address, name,
 			  name);
 		return NULL;

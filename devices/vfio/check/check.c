@@ -6,6 +6,7 @@
 
 #include "devices/vfio/check/options.h"
 #include "devices/vfio/check/print.h"
+#include "devices/vfio/providers/kernel/iommufd.h"
 #include "vmm/base/log.h"
 
 static const char help[] =
@@ -64,8 +65,21 @@ static int run(struct check_arena *arena, const struct check_options *options)
 	return report.obstacles ? 1 : 0;
 }
 
+/* Descriptors as a launch takes them: what it would call a wrong argument is one here. */
+static int take_passed(const struct check_request *request, struct kernel_iommufd **iommufd)
+{
+	int ret = 0;
+
+	if (request->parsed.kind == VFIO_NAME_FD)
+		ret = kernel_take_fd(NULL, request->name, request->parsed.fd);
+	if (ret == 0 && request->iommufd >= 0)
+		ret = kernel_iommufd_create(NULL, request->iommufd, NULL, iommufd);
+	return ret;
+}
+
 int check_main(int argc, char **argv)
 {
+	struct kernel_iommufd *iommufd = NULL;
 	struct check_options options;
 	struct check_arena *arena;
 	int ret;
@@ -78,9 +92,12 @@ int check_main(int argc, char **argv)
 		return 2;
 	if (options.help)
 		return log_stdout(help) < 0;
+	if (take_passed(&options.request, &iommufd) < 0)
+		return 2;
 	arena = check_arena_create();
 	ret = arena ? run(arena, &options) : -ENOMEM;
 	check_arena_destroy(arena);
+	kernel_iommufd_destroy(iommufd);
 	if (ret == -ENOMEM)
 		log_error("out of memory");
 	else if (log_stdout(NULL) < 0)

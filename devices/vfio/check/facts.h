@@ -115,7 +115,8 @@ struct check_rehearsal {
 	uint32_t migration_flags; /* VFIO_MIGRATION_* */
 	bool dma_logging;
 	bool dma_buf;
-	bool has_irqs; /* the three below were read */
+	bool has_irqs; /* a PCI device: the four below were read */
+	uint64_t config_size;
 	unsigned intx, msi, msix;
 };
 
@@ -187,6 +188,7 @@ struct check_facts {
 	const char *iommu_group; /* number as text; NULL: none */
 	const char *group_type;  /* of its default domain */
 	bool group_noiommu;
+	bool emulated; /* no IOMMU behind it and none needed: its driver moves the data itself (mdev) */
 	struct check_member *members; /* all, the device included */
 	size_t member_count;
 	struct check_process *processes; /* that hold the group or a device of it */

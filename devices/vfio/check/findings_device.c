@@ -52,6 +52,11 @@ static void judge_iommu(struct judge *judge)
 	const struct check_facts *f = judge->facts;
 	struct check_finding *finding;
 
+	if (f->emulated) {
+		judge_ok(judge, "iommu.ok", "iommu",
+			 "not needed: the device's driver reads and writes guest memory itself");
+		return;
+	}
 	if (f->iommu_group && !f->group_noiommu) {
 		char width[32] = "";
 

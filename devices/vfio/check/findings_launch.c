@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
 /* Why VFIO_DEVICE_BIND_IOMMUFD fails (drivers/vfio/device_cdev.c, drivers/iommu/iommufd/device.c). */
@@ -141,6 +142,13 @@ void judge_launch(struct judge *judge)
 	if (r->open < 0 || r->iommufd < 0 || r->bind < 0 || r->ioas < 0 || r->attach < 0) {
 		judge_failure(judge);
 		return;
+	}
+	if (r->config_size < PCI_CFG_SPACE_SIZE) {
+		finding = judge_obstacle(
+			judge, "launch.pci", "launch", "%s; only PCI devices can be passed through",
+			r->has_irqs ? "its configuration space is too small for a PCI device"
+				    : "it is no PCI device");
+		judge_remedy(judge, finding, "sluice list");
 	}
 	if (r->iova_usable < f->memory) {
 		check_size(r->iova_usable, usable);

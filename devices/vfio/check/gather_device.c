@@ -190,6 +190,13 @@ static int read_group(const struct check_source *source, struct check_facts *fac
 		return 0;
 	name = check_read(source, "%s/%s/name", groups, facts->iommu_group);
 	facts->group_noiommu = name && strcmp(name, "vfio-noiommu") == 0;
+	/*
+	 * The group of an emulated device is called so, too (vfio_noiommu_group_alloc() in drivers/vfio/group.c);
+	 * without the IOMMU that it needs a device has no such node, or one with another name.
+	 */
+	facts->emulated = facts->group_noiommu && !facts->pci && facts->vfio_cdev &&
+			  strncmp(facts->vfio_name, "noiommu-", 8) != 0;
+	facts->group_noiommu &= !facts->emulated;
 	facts->group_type = check_read(source, "%s/%s/type", groups, facts->iommu_group);
 
 	members = check_list(source, "%s/%s/devices", groups, facts->iommu_group);

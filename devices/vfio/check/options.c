@@ -77,7 +77,8 @@ static int parse_memory(const char *value, struct check_request *request)
 	while ((part = strsep(&rest, ",")) != NULL) {
 		const char *size = strncmp(part, "size=", 5) == 0 ? part + 5 : part;
 
-		if (strcmp(part, "prefault") == 0 || strncmp(part, "prefault=", 9) == 0)
+		if (strcmp(part, "prefault") == 0 || strcmp(part, "prefault=on") == 0 ||
+		    strcmp(part, "prefault=off") == 0)
 			continue;
 		if (strncmp(part, "hugepages=", 10) == 0) {
 			if (!text_size(part + 10, &request->huge_page) ||
@@ -85,14 +86,19 @@ static int parse_memory(const char *value, struct check_request *request)
 				goto bad;
 			continue;
 		}
-		if ((!first && size == part) || !text_size(size, &request->memory) ||
-		    request->memory == 0)
+		if ((!first && size == part) || !text_size(size, &request->memory))
 			goto bad;
 		first = false;
 	}
-	return 0;
+	/* As `run` has it (vmm/config.c). */
+	if (request->memory >= 2u << 20 &&
+	    request->memory % (request->huge_page ? request->huge_page : 4096) == 0)
+		return 0;
 bad:
-	log_error("--memory %s: it takes SIZE[,hugepages=2M|1G], for example 1G", value);
+	log_error("--memory %s: it takes SIZE[,hugepages=2M|1G], for example 1G: whole pages, and "
+		  "2M at "
+		  "least",
+		  value);
 	return -EINVAL;
 }
 
@@ -172,6 +178,14 @@ static int take(int option, struct check_options *options)
 		options->force = true;
 		return 0;
 	case OPT_DRIVER:
+		/* The kernel would let any driver have it: a disk to one for network cards, which then crashes. */
+		if (!strstr(optarg, "vfio") || strchr(optarg, '/')) {
+			log_error(
+				"--driver %s: it takes a VFIO driver: vfio-pci, or a variant of it "
+				"such as mlx5_vfio_pci",
+				optarg);
+			return -EINVAL;
+		}
 		options->driver = optarg;
 		return 0;
 	case OPT_MEMORY:
@@ -240,5 +254,13 @@ int check_options_parse(int argc, char **argv, unsigned takes, struct check_opti
 		log_error("%s: %s takes one device", argv[optind + 1], command);
 		return -EINVAL;
 	}
-	return parse_device(argv[optind], options);
+	ret = parse_device(argv[optind], options);
+	if (ret == 0 && (takes & CHECK_TAKES_LAUNCH) &&
+	    options->request.parsed.kind == VFIO_NAME_FD && options->request.iommufd < 0) {
+		log_error("%s: a launch with a passed descriptor needs --iommufd fd=N as well, an "
+			  "open descriptor of /dev/iommu",
+			  options->name);
+		ret = -EINVAL;
+	}
+	return ret;
 }

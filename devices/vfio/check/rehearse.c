@@ -97,6 +97,10 @@ static bool has_feature(int device, uint32_t feature, uint32_t operation)
 static void ask_device(int device, struct check_rehearsal *r)
 {
 	struct vfio_device_info info = {.argsz = sizeof(info)};
+	struct vfio_region_info config = {
+		.argsz = sizeof(config),
+		.index = VFIO_PCI_CONFIG_REGION_INDEX,
+	};
 	uint64_t buffer[(sizeof(struct vfio_device_feature) +
 			 sizeof(struct vfio_device_feature_migration)) /
 			sizeof(uint64_t)];
@@ -115,6 +119,8 @@ static void ask_device(int device, struct check_rehearsal *r)
 		r->intx = irq_count(device, VFIO_PCI_INTX_IRQ_INDEX);
 		r->msi = irq_count(device, VFIO_PCI_MSI_IRQ_INDEX);
 		r->msix = irq_count(device, VFIO_PCI_MSIX_IRQ_INDEX);
+		if (call(device, VFIO_DEVICE_GET_REGION_INFO, &config) == 0)
+			r->config_size = config.size;
 	}
 	if (call(device, VFIO_DEVICE_FEATURE, get) == 0) {
 		r->migratable = true;

@@ -179,6 +179,34 @@ in_use()
 	ready 'the group is free again' "$net"
 }
 
+# What is passed is judged as a launch judges it.
+descriptors()
+{
+	node=$(vfio_node "$nvme")
+	says 'passed descriptors' 0 launch.unknown 'not tried: a descriptor can be bound only once' fd=9 --iommufd fd=8 8<>/dev/iommu 9<>"$node"
+	says 'one open for reading' 2 '' "fd=9: $node is not open for reading and writing" fd=9 --iommufd fd=8 8<>/dev/iommu 9<"$node"
+	says 'one alone' 2 '' 'fd=9: .*needs --iommufd fd=N' fd=9 9<>"$node"
+	says 'another device for /dev/iommu' 2 '' 'iommufd fd=8: /dev/null is open at that number' "$nvme" --iommufd fd=8 8<>/dev/null
+}
+
+# A device that has no IOMMU and needs none, as mediated devices are; one that is not for guests; a driver that is none of VFIO.
+kinds()
+{
+	check 'the test device' module vfio-reference emulated=1 || return
+	emulated=/sys/devices/platform/vfio-reference-emulated.0
+	ready 'an emulated device' "$emulated"
+	guest_ok emulated 'it is launched' 'test -e /sys/bus/pci/drivers/refdev/0*' --vfio "$emulated"
+	module mtty
+	uuid=83b8f4f2-509f-382f-3c1e-e6bfe0fa1001
+	echo $uuid >/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-2/create
+	says 'a device that is not quite PCI' 1 launch.pci 'configuration space is too small' /sys/bus/mdev/devices/$uuid
+	check_fails 'nor is it launched' /lab/in/sluice run --kernel /lab/in/vmlinux --vfio /sys/bus/mdev/devices/$uuid
+	"$sluice" bind "$nvme" --driver e1000e >/tmp/driver.log 2>&1
+	same 'a driver that is none of VFIO: refused' $? 2
+	contains 'in words' /tmp/driver.log 'e1000e: it takes a VFIO driver'
+	same 'it is not tried' "$(driver_of "$nvme")" vfio-pci
+}
+
 # As a user without rights. He does not see the processes of others either.
 permissions()
 {
@@ -271,6 +299,8 @@ job()
 	binding
 	group
 	in_use
+	descriptors
+	kinds
 	permissions
 	nodes
 	back

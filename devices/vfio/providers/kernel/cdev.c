@@ -70,16 +70,32 @@ static int split_node_path(char *path, unsigned *index)
 	return 0;
 }
 
+static int explain_fd(const struct kernel_calls *calls, const char *name, int fd, int error)
+{
+	char who[80];
+
+	snprintf(who, sizeof(who), "vfio %s", name);
+	return kernel_explain_fd(calls, who, fd, VFIO_NODE, error);
+}
+
+int kernel_take_fd(const struct kernel_calls *calls, const char *name, int fd)
+{
+	int rc;
+
+	if (!calls)
+		calls = &kernel_calls_host;
+	rc = calls->take_device(calls->ctx, fd);
+	return rc < 0 ? explain_fd(calls, name, fd, rc) : 0;
+}
+
 static int find_fd(struct kernel_device *kd, int fd, unsigned *index)
 {
 	const struct kernel_calls *calls = kd->calls;
-	char who[sizeof(kd->name) + 8];
 	int rc;
 
-	rc = calls->take_device(calls->ctx, fd);
-	snprintf(who, sizeof(who), "vfio %s", kd->name);
+	rc = kernel_take_fd(calls, kd->name, fd);
 	if (rc < 0)
-		return kernel_explain_fd(calls, who, fd, VFIO_NODE, rc);
+		return rc;
 	kd->passed_fd = fd;
 
 	rc = calls->device_sysfs(calls->ctx, fd, kd->sysfs, sizeof(kd->sysfs));
@@ -90,7 +106,7 @@ static int find_fd(struct kernel_device *kd, int fd, unsigned *index)
 		return 0;
 	}
 	rc = split_node_path(kd->sysfs, index);
-	return rc ? kernel_explain_fd(calls, who, fd, VFIO_NODE, rc) : 0;
+	return rc ? explain_fd(calls, kd->name, fd, rc) : 0;
 }
 
 /* The device's entry in vfio-dev/: its index and its device number. */

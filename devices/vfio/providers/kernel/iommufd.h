@@ -20,4 +20,10 @@ int kernel_iommufd_create(struct iommufd_ctx *ictx, int fd, const struct kernel_
 /* All its devices are closed. NULL is allowed. */
 void kernel_iommufd_destroy(struct kernel_iommufd *iommufd);
 
+/*
+ * Is @fd, passed for the device that is called @name, a device node open for reading and writing? 0, or -EBADF
+ * after a message. @calls as above.
+ */
+int kernel_take_fd(const struct kernel_calls *calls, const char *name, int fd);
+
 #endif
