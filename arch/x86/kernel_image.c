@@ -1,34 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arch/x86/kernel_image.h"
 
+#include <asm/bootparam.h>
 #include <elf.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "arch/x86/platform.h"
 
-/* Offsets in a bzImage, Documentation/arch/x86/boot.rst. */
-enum {
-	SETUP_SECTS = 0x1f1,
-	SYSSIZE = 0x1f4,
-	BOOT_FLAG = 0x1fe,
-	JUMP_OFFSET = 0x201,
-	HEADER_MAGIC = 0x202,
-	PROTOCOL = 0x206,
-	LOADFLAGS = 0x211,
-	CODE32_START = 0x214,
-	INITRD_ADDR_MAX = 0x22c,
-	KERNEL_ALIGNMENT = 0x230,
-	RELOCATABLE = 0x234,
-	XLOADFLAGS = 0x236,
-	CMDLINE_SIZE = 0x238,
-	PREF_ADDRESS = 0x258,
-	INIT_SIZE = 0x260,
-	HEADER_NEEDED = 0x264,
-};
+/* What a setup header of protocol 2.12 has at least: all up to init_size. */
+#define HEADER_NEEDED offsetof(struct setup_header, handover_offset)
 
-#define LOADED_HIGH       0x01
-#define XLF_KERNEL_64     0x01
+#define HEADER_MAGIC      0x53726448 /* "HdrS" */
 #define PROTOCOL_2_12     0x020c
 #define ENTRY_64_OFFSET   0x200
 #define LINUX_CMDLINE_MAX 2047 /* COMMAND_LINE_SIZE of arch/x86 less the end */
@@ -36,15 +20,6 @@ enum {
 #define ELF_SEGMENTS_MAX  128
 #define NOTES_MAX         256
 #define NOTE_PHYS32_ENTRY 18 /* xen/include/public/elfnote.h */
-
-static uint64_t get(const uint8_t *bytes, size_t at, unsigned size)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < size; i++)
-		value |= (uint64_t)bytes[at + i] << 8 * i;
-	return value;
-}
 
 static int refuse(const char **why, int error, const char *text)
 {
@@ -55,22 +30,24 @@ static int refuse(const char **why, int error, const char *text)
 static int plan_bzimage(const uint8_t *head, uint64_t file_size, struct kernel_image *out,
 			const char **why)
 {
-	uint64_t setup = ((head[SETUP_SECTS] ? head[SETUP_SECTS] : 4) + 1) * 512ull;
-	uint64_t code = get(head, SYSSIZE, 4) * 16;
-	uint64_t init_size = get(head, INIT_SIZE, 4);
-	uint64_t alignment = get(head, KERNEL_ALIGNMENT, 4);
-	size_t header_size = (size_t)HEADER_MAGIC + head[JUMP_OFFSET] - SETUP_HEADER_AT;
-	uint64_t base = get(head, PREF_ADDRESS, 8);
+	const struct setup_header *header = (const void *)(head + SETUP_HEADER_AT);
+	uint64_t setup = ((header->setup_sects ? header->setup_sects : 4) + 1) * 512ull;
+	uint64_t code = header->syssize * 16ull;
+	uint64_t init_size = header->init_size;
+	uint64_t alignment = header->kernel_alignment;
+	/* The jump at its beginning leads behind it. */
+	size_t header_size = offsetof(struct setup_header, header) + (header->jump >> 8);
+	uint64_t base = header->pref_address;
 
-	if (get(head, PROTOCOL, 2) < PROTOCOL_2_12 || !(head[LOADFLAGS] & LOADED_HIGH))
+	if (header->version < PROTOCOL_2_12 || !(header->loadflags & LOADED_HIGH))
 		return refuse(why, -ENOEXEC,
 			      "bzImage with a boot protocol older than 2.12 (Linux 3.8)");
-	if (!(get(head, XLOADFLAGS, 2) & XLF_KERNEL_64))
+	if (!(header->xloadflags & XLF_KERNEL_64))
 		return refuse(why, -ENOEXEC, "bzImage of a 32-bit kernel; a 64-bit one is needed");
 	/* The build rounds the size up to a paragraph, which need not be in the file. */
 	if (file_size <= setup || file_size - setup + 15 < code)
 		return refuse(why, -EINVAL, "bzImage is truncated");
-	if (header_size < HEADER_NEEDED - SETUP_HEADER_AT)
+	if (header_size < HEADER_NEEDED)
 		return refuse(why, -EINVAL, "bzImage with a damaged setup header");
 	if (code > file_size - setup)
 		code = file_size - setup;
@@ -90,9 +67,9 @@ static int plan_bzimage(const uint8_t *head, uint64_t file_size, struct kernel_i
 	};
 	out->segment_count = 1;
 	out->entry_64 = base + ENTRY_64_OFFSET;
-	out->relocation_alignment = head[RELOCATABLE] ? alignment : 0;
-	out->initrd_limit = get(head, INITRD_ADDR_MAX, 4) + 1;
-	out->cmdline_max = (uint32_t)get(head, CMDLINE_SIZE, 4);
+	out->relocation_alignment = header->relocatable_kernel ? alignment : 0;
+	out->initrd_limit = header->initrd_addr_max + 1ull;
+	out->cmdline_max = header->cmdline_size;
 	if (out->cmdline_max > BOOT_CMDLINE_MAX - 1)
 		out->cmdline_max = BOOT_CMDLINE_MAX - 1;
 	if (header_size > SETUP_HEADER_MAX)
@@ -170,7 +147,7 @@ static int find_pvh_note(const struct kernel_source *source, const Elf64_Phdr *h
 	end = at + header->p_filesz;
 	for (unsigned i = 0; i < NOTES_MAX && end - at >= sizeof(Elf64_Nhdr); i++) {
 		uint8_t name[4];
-		uint8_t value[8] = {0};
+		uint64_t value = 0;
 		Elf64_Nhdr note;
 		uint64_t name_size, value_size;
 		int r;
@@ -190,11 +167,12 @@ static int find_pvh_note(const struct kernel_source *source, const Elf64_Phdr *h
 		    (note.n_descsz == 4 || note.n_descsz == 8)) {
 			r = source->read(source->ctx, at, name, sizeof(name));
 			if (r == 0)
-				r = source->read(source->ctx, at + name_size, value, note.n_descsz);
+				r = source->read(source->ctx, at + name_size, &value,
+						 note.n_descsz);
 			if (r < 0)
 				return r;
 			if (memcmp(name, "Xen", 4) == 0)
-				out->entry_pvh = get(value, 0, 8);
+				out->entry_pvh = value;
 		}
 		at += name_size;
 		at += value_size < end - at ? value_size : end - at;
@@ -259,6 +237,7 @@ int kernel_image_plan(const struct kernel_source *source, struct kernel_image *o
 		      const char **why)
 {
 	uint8_t head[SETUP_HEADER_AT + SETUP_HEADER_MAX] = {0};
+	const struct setup_header *header = (const void *)(head + SETUP_HEADER_AT);
 	size_t have = source->size < sizeof(head) ? source->size : sizeof(head);
 	Elf64_Ehdr elf;
 	int r;
@@ -272,8 +251,8 @@ int kernel_image_plan(const struct kernel_source *source, struct kernel_image *o
 		memcpy(&elf, head, sizeof(elf));
 		return plan_elf(source, &elf, out, why);
 	}
-	if (have >= HEADER_NEEDED && get(head, BOOT_FLAG, 2) == 0xaa55 &&
-	    memcmp(head + HEADER_MAGIC, "HdrS", 4) == 0)
+	if (have >= SETUP_HEADER_AT + HEADER_NEEDED && header->boot_flag == 0xaa55 &&
+	    header->header == HEADER_MAGIC)
 		return plan_bzimage(head, source->size, out, why);
 	return refuse(why, -ENOEXEC, "neither a vmlinux (ELF) nor a bzImage");
 }
