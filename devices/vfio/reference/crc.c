@@ -19,24 +19,11 @@ void reference_crc_init(uint32_t table[8][256])
 	}
 }
 
-/* One load, where the machine is of the same order: compilers see it in reference_get64() only at -O2. */
-static inline uint64_t load(const uint8_t *data)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	uint64_t word;
-
-	__builtin_memcpy(&word, data, sizeof(word));
-	return word;
-#else
-	return reference_get64(data);
-#endif
-}
-
 uint32_t reference_crc(const uint32_t table[8][256], uint32_t crc, const uint8_t *data,
 		       size_t length)
 {
 	for (; length >= 8; data += 8, length -= 8) {
-		const uint64_t word = load(data) ^ crc;
+		const uint64_t word = reference_get64(data) ^ crc;
 
 		crc = table[7][word & 0xff] ^ table[6][word >> 8 & 0xff] ^
 		      table[5][word >> 16 & 0xff] ^ table[4][word >> 24 & 0xff] ^

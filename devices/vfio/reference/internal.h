@@ -5,37 +5,57 @@
 
 #include "devices/vfio/reference/model.h"
 
+/* Little endian in memory: one load or store, where the machine is of the same order. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define REFERENCE_LE16(value) (value)
+#define REFERENCE_LE32(value) (value)
+#define REFERENCE_LE64(value) (value)
+#else
+#define REFERENCE_LE16(value) __builtin_bswap16(value)
+#define REFERENCE_LE32(value) __builtin_bswap32(value)
+#define REFERENCE_LE64(value) __builtin_bswap64(value)
+#endif
+
 static inline uint16_t reference_get16(const uint8_t *p)
 {
-	return (uint16_t)(p[0] | p[1] << 8);
+	uint16_t value;
+
+	__builtin_memcpy(&value, p, sizeof(value));
+	return REFERENCE_LE16(value);
 }
 
 static inline uint32_t reference_get32(const uint8_t *p)
 {
-	return reference_get16(p) | (uint32_t)reference_get16(p + 2) << 16;
+	uint32_t value;
+
+	__builtin_memcpy(&value, p, sizeof(value));
+	return REFERENCE_LE32(value);
 }
 
 static inline uint64_t reference_get64(const uint8_t *p)
 {
-	return reference_get32(p) | (uint64_t)reference_get32(p + 4) << 32;
+	uint64_t value;
+
+	__builtin_memcpy(&value, p, sizeof(value));
+	return REFERENCE_LE64(value);
 }
 
 static inline void reference_put16(uint8_t *p, uint16_t value)
 {
-	p[0] = (uint8_t)value;
-	p[1] = (uint8_t)(value >> 8);
+	value = REFERENCE_LE16(value);
+	__builtin_memcpy(p, &value, sizeof(value));
 }
 
 static inline void reference_put32(uint8_t *p, uint32_t value)
 {
-	reference_put16(p, (uint16_t)value);
-	reference_put16(p + 2, (uint16_t)(value >> 16));
+	value = REFERENCE_LE32(value);
+	__builtin_memcpy(p, &value, sizeof(value));
 }
 
 static inline void reference_put64(uint8_t *p, uint64_t value)
 {
-	reference_put32(p, (uint32_t)value);
-	reference_put32(p + 4, (uint32_t)(value >> 32));
+	value = REFERENCE_LE64(value);
+	__builtin_memcpy(p, &value, sizeof(value));
 }
 
 /* crc.c: CRC-32C. Start with ~0 and complement at the end. */

@@ -25,12 +25,66 @@ static uint32_t read_status(const struct reference_device *device)
 			: 0);
 }
 
+/* Registers that are a field of the device and no more; of 64 bits by the size of the field. */
+struct field {
+	uint16_t offset;
+	uint16_t place; /* in struct reference_device */
+	uint8_t size;
+	bool writable;
+};
+
+#define FIELD(offset, member, writable)                                                            \
+	{                                                                                          \
+		offset, offsetof(struct reference_device, member),                                 \
+			sizeof(((struct reference_device *)0)->member), writable                   \
+	}
+
+static const struct field fields[] = {
+	FIELD(REFERENCE_VECTORS, geometry.vectors, false),
+	FIELD(REFERENCE_MEMORY_SIZE, geometry.memory_size, false),
+	FIELD(REFERENCE_ERROR, status.error, false),
+	FIELD(REFERENCE_ERROR_ADDRESS, status.error_address, false),
+	FIELD(REFERENCE_COMPLETED, status.completed, false),
+	FIELD(REFERENCE_FAILED, status.failed, false),
+	FIELD(REFERENCE_BYTES, status.bytes, false),
+	FIELD(REFERENCE_INTERRUPTS, status.interrupts, false),
+	FIELD(REFERENCE_REJECTED, status.rejected, false),
+	FIELD(REFERENCE_INT_STATUS, status.int_status, false), /* its writes clear */
+	FIELD(REFERENCE_INT_ENABLE, status.int_enable, false), /* its writes do more */
+	FIELD(REFERENCE_SOURCE, block.source, true),
+	FIELD(REFERENCE_DESTINATION, block.destination, true),
+	FIELD(REFERENCE_LENGTH, block.length, true),
+	FIELD(REFERENCE_COMMAND, block.command, true),
+	FIELD(REFERENCE_PASID, block.pasid, true),
+	FIELD(REFERENCE_VECTOR, block.vector, true),
+	FIELD(REFERENCE_PATTERN, block.pattern, true),
+	FIELD(REFERENCE_SOURCE_ENTRIES, block.source_entries, true),
+	FIELD(REFERENCE_DESTINATION_ENTRIES, block.destination_entries, true),
+	FIELD(REFERENCE_RESULT, status.result, false),
+	FIELD(REFERENCE_TAG, status.tag, false),
+};
+
+/* The field that the register at @offset is, or the half of one; NULL: it is none. */
+static const struct field *find_field(uint32_t offset)
+{
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		if (offset >= fields[i].offset && offset < fields[i].offset + fields[i].size)
+			return &fields[i];
+	}
+	return NULL;
+}
+
 /* @offset is aligned to 4. */
 static uint32_t read_register(const struct reference_device *device, uint32_t offset)
 {
-	const struct reference_status *status = &device->status;
-	const struct reference_block *block = &device->block;
+	const struct field *field = find_field(offset);
 
+	if (field) {
+		const void *at = (const char *)device + field->place;
+
+		return field->size == 8 ? half(*(const uint64_t *)at, offset)
+					: *(const uint32_t *)at;
+	}
 	switch (offset) {
 	case REFERENCE_ID:
 		return REFERENCE_ID_VALUE;
@@ -39,66 +93,12 @@ static uint32_t read_register(const struct reference_device *device, uint32_t of
 	case REFERENCE_FEATURES:
 		return REFERENCE_FEATURE_COPY | REFERENCE_FEATURE_FILL | REFERENCE_FEATURE_CRC |
 		       REFERENCE_FEATURE_LIST | REFERENCE_FEATURE_PASID;
-	case REFERENCE_VECTORS:
-		return device->geometry.vectors;
-	case REFERENCE_MEMORY_SIZE:
-	case REFERENCE_MEMORY_SIZE + 4:
-		return half(device->geometry.memory_size, offset);
 	case REFERENCE_LENGTH_LIMIT:
 		return REFERENCE_LENGTH_LIMIT_VALUE;
 	case REFERENCE_LIST_LIMIT:
 		return REFERENCE_LIST_LIMIT_VALUE;
 	case REFERENCE_STATUS:
 		return read_status(device);
-	case REFERENCE_ERROR:
-		return status->error;
-	case REFERENCE_ERROR_ADDRESS:
-	case REFERENCE_ERROR_ADDRESS + 4:
-		return half(status->error_address, offset);
-	case REFERENCE_COMPLETED:
-	case REFERENCE_COMPLETED + 4:
-		return half(status->completed, offset);
-	case REFERENCE_FAILED:
-	case REFERENCE_FAILED + 4:
-		return half(status->failed, offset);
-	case REFERENCE_BYTES:
-	case REFERENCE_BYTES + 4:
-		return half(status->bytes, offset);
-	case REFERENCE_INTERRUPTS:
-	case REFERENCE_INTERRUPTS + 4:
-		return half(status->interrupts, offset);
-	case REFERENCE_REJECTED:
-	case REFERENCE_REJECTED + 4:
-		return half(status->rejected, offset);
-	case REFERENCE_INT_STATUS:
-		return status->int_status;
-	case REFERENCE_INT_ENABLE:
-		return status->int_enable;
-	case REFERENCE_SOURCE:
-	case REFERENCE_SOURCE + 4:
-		return half(block->source, offset);
-	case REFERENCE_DESTINATION:
-	case REFERENCE_DESTINATION + 4:
-		return half(block->destination, offset);
-	case REFERENCE_LENGTH:
-		return block->length;
-	case REFERENCE_COMMAND:
-		return block->command;
-	case REFERENCE_PASID:
-		return block->pasid;
-	case REFERENCE_VECTOR:
-		return block->vector;
-	case REFERENCE_PATTERN:
-	case REFERENCE_PATTERN + 4:
-		return half(block->pattern, offset);
-	case REFERENCE_SOURCE_ENTRIES:
-		return block->source_entries;
-	case REFERENCE_DESTINATION_ENTRIES:
-		return block->destination_entries;
-	case REFERENCE_RESULT:
-		return status->result;
-	case REFERENCE_TAG:
-		return status->tag;
 	default:
 		return 0;
 	}
@@ -136,8 +136,17 @@ static void control(struct reference_device *device, uint32_t value)
 
 static uint32_t write_register(struct reference_device *device, uint32_t offset, uint32_t value)
 {
-	struct reference_block *block = &device->block;
+	const struct field *field = find_field(offset);
 
+	if (field && field->writable) {
+		void *at = (char *)device + field->place;
+
+		if (field->size == 8)
+			set_half(at, offset, value);
+		else
+			*(uint32_t *)at = value;
+		return 0;
+	}
 	switch (offset) {
 	case REFERENCE_CONTROL:
 		control(device, value);
@@ -145,49 +154,18 @@ static uint32_t write_register(struct reference_device *device, uint32_t offset,
 	case REFERENCE_INT_STATUS:
 		device->status.int_status &= ~value;
 		reference_intx_update(device);
-		break;
+		return 0;
 	case REFERENCE_INT_ENABLE:
 		device->status.int_enable = value & (REFERENCE_INT_DONE | REFERENCE_INT_ERROR);
 		reference_intx_update(device);
-		break;
-	case REFERENCE_SOURCE:
-	case REFERENCE_SOURCE + 4:
-		set_half(&block->source, offset, value);
-		break;
-	case REFERENCE_DESTINATION:
-	case REFERENCE_DESTINATION + 4:
-		set_half(&block->destination, offset, value);
-		break;
-	case REFERENCE_LENGTH:
-		block->length = value;
-		break;
-	case REFERENCE_COMMAND:
-		block->command = value;
-		break;
-	case REFERENCE_PASID:
-		block->pasid = value;
-		break;
-	case REFERENCE_VECTOR:
-		block->vector = value;
-		break;
-	case REFERENCE_PATTERN:
-	case REFERENCE_PATTERN + 4:
-		set_half(&block->pattern, offset, value);
-		break;
-	case REFERENCE_SOURCE_ENTRIES:
-		block->source_entries = value;
-		break;
-	case REFERENCE_DESTINATION_ENTRIES:
-		block->destination_entries = value;
-		break;
+		return 0;
 	case REFERENCE_DOORBELL:
 		return reference_doorbell(device, value);
 	case REFERENCE_RING:
 		return reference_doorbell(device, 0);
 	default:
-		break;
+		return 0;
 	}
-	return 0;
 }
 
 void reference_registers_read(const struct reference_device *device, uint8_t *buffer, size_t count,

@@ -30,104 +30,95 @@ uint32_t reference_record_crc(const struct reference_device *device, const uint8
 
 /* ---- the payload of STATE: one list of fields for both directions -------------------------------- */
 
-struct fields {
-	uint8_t *at;
-	bool load;
+/* Of 8 bytes, of 4, or a bool, which takes 4 in the stream. */
+struct field {
+	uint16_t place;
+	uint8_t size;
 };
 
-static void field32(struct fields *f, uint32_t *value)
+#define FIELD(type, member)                                                                        \
+	{                                                                                          \
+		offsetof(struct reference_##type, member),                                         \
+			sizeof(((struct reference_##type *)0)->member)                             \
+	}
+#define CURSOR(name)                                                                               \
+	FIELD(request, name.address), FIELD(request, name.remaining), FIELD(request, name.list),   \
+		FIELD(request, name.entries), FIELD(request, name.memory),                         \
+		FIELD(request, name.is_list)
+
+static const struct field block_fields[] = {
+	FIELD(block, source), FIELD(block, destination),    FIELD(block, pattern),
+	FIELD(block, length), FIELD(block, command),        FIELD(block, pasid),
+	FIELD(block, vector), FIELD(block, source_entries), FIELD(block, destination_entries),
+};
+
+static const struct field status_fields[] = {
+	FIELD(status, completed),  FIELD(status, failed),     FIELD(status, bytes),
+	FIELD(status, interrupts), FIELD(status, rejected),   FIELD(status, error_address),
+	FIELD(status, error),      FIELD(status, result),     FIELD(status, tag),
+	FIELD(status, int_status), FIELD(status, int_enable),
+};
+
+static const struct field request_fields[] = {
+	FIELD(request, busy),    FIELD(request, started), FIELD(request, abort),
+	FIELD(request, command), FIELD(request, pasid),   FIELD(request, vector),
+	FIELD(request, tag),     FIELD(request, pattern), FIELD(request, left),
+	FIELD(request, length),  FIELD(request, crc),     CURSOR(source),
+	CURSOR(destination),
+};
+
+#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
+
+static uint8_t *save(uint8_t *at, const void *object, const struct field *fields, size_t count)
 {
-	if (f->load)
-		*value = reference_get32(f->at);
-	else
-		reference_put32(f->at, *value);
-	f->at += 4;
+	for (size_t i = 0; i < count; i++) {
+		const void *value = (const char *)object + fields[i].place;
+
+		if (fields[i].size == 8) {
+			reference_put64(at, *(const uint64_t *)value);
+			at += 8;
+			continue;
+		}
+		reference_put32(at, fields[i].size == 4 ? *(const uint32_t *)value
+							: *(const bool *)value);
+		at += 4;
+	}
+	return at;
 }
 
-static void field64(struct fields *f, uint64_t *value)
+static const uint8_t *load(const uint8_t *at, void *object, const struct field *fields,
+			   size_t count)
 {
-	if (f->load)
-		*value = reference_get64(f->at);
-	else
-		reference_put64(f->at, *value);
-	f->at += 8;
-}
+	for (size_t i = 0; i < count; i++) {
+		void *value = (char *)object + fields[i].place;
 
-static void flag(struct fields *f, bool *value)
-{
-	uint32_t word = *value;
-
-	field32(f, &word);
-	*value = word != 0;
-}
-
-static void cursor(struct fields *f, struct reference_cursor *c)
-{
-	field64(f, &c->address);
-	field64(f, &c->remaining);
-	field64(f, &c->list);
-	field32(f, &c->entries);
-	flag(f, &c->memory);
-	flag(f, &c->is_list);
+		if (fields[i].size == 8) {
+			*(uint64_t *)value = reference_get64(at);
+			at += 8;
+			continue;
+		}
+		if (fields[i].size == 4)
+			*(uint32_t *)value = reference_get32(at);
+		else
+			*(bool *)value = reference_get32(at) != 0;
+		at += 4;
+	}
+	return at;
 }
 
 /* 252 bytes; the rest of the payload is 0. */
-static void all_fields(struct fields *f, struct reference_block *block,
-		       struct reference_request *request, struct reference_status *status)
-{
-	field64(f, &block->source);
-	field64(f, &block->destination);
-	field64(f, &block->pattern);
-	field32(f, &block->length);
-	field32(f, &block->command);
-	field32(f, &block->pasid);
-	field32(f, &block->vector);
-	field32(f, &block->source_entries);
-	field32(f, &block->destination_entries);
-
-	field64(f, &status->completed);
-	field64(f, &status->failed);
-	field64(f, &status->bytes);
-	field64(f, &status->interrupts);
-	field64(f, &status->rejected);
-	field64(f, &status->error_address);
-	field32(f, &status->error);
-	field32(f, &status->result);
-	field32(f, &status->tag);
-	field32(f, &status->int_status);
-	field32(f, &status->int_enable);
-
-	flag(f, &request->busy);
-	flag(f, &request->started);
-	flag(f, &request->abort);
-	field32(f, &request->command);
-	field32(f, &request->pasid);
-	field32(f, &request->vector);
-	field32(f, &request->tag);
-	field64(f, &request->pattern);
-	field64(f, &request->left);
-	field32(f, &request->length);
-	field32(f, &request->crc);
-	cursor(f, &request->source);
-	cursor(f, &request->destination);
-}
-
 void reference_state_encode(const struct reference_device *device, uint8_t *payload)
 {
-	struct reference_block block = device->block;
-	struct reference_request request = device->request;
-	struct reference_status status = device->status;
-	struct fields f = {.at = payload};
-
 	memset(payload, 0, REFERENCE_STATE_LENGTH);
-	all_fields(&f, &block, &request, &status);
+	payload = save(payload, &device->block, block_fields, COUNT(block_fields));
+	payload = save(payload, &device->status, status_fields, COUNT(status_fields));
+	save(payload, &device->request, request_fields, COUNT(request_fields));
 }
 
 void reference_state_decode(const uint8_t *payload, struct reference_incoming *in)
 {
-	/* Loading only reads; the two directions share a type. */
-	struct fields f = {.at = (uint8_t *)payload, .load = true};
-
 	memset(&in->request, 0, sizeof(in->request));
-	all_fields(&f, &in->block, &in->request, &in->status);
+	payload = load(payload, &in->block, block_fields, COUNT(block_fields));
+	payload = load(payload, &in->status, status_fields, COUNT(status_fields));
+	load(payload, &in->request, request_fields, COUNT(request_fields));
 }
