@@ -14,6 +14,14 @@
 /* Device control 2 bits about the link and the fabric, which are not the guest's. */
 #define DEVCTL2_HOST (PCI_EXP_DEVCTL2_ARI | PCI_EXP_DEVCTL2_LTR_EN | PCI_EXP_DEVCTL2_OBFF_WAKE_EN)
 
+void config_policy_set(struct config_plan *plan, uint32_t at, uint32_t length, uint8_t emulated,
+		       uint8_t through)
+{
+	memset(plan->emulated + at, emulated, length);
+	memset(plan->writable + at, 0, length);
+	memset(plan->through + at, through, length);
+}
+
 void config_plan_pm(struct config_plan *plan, uint32_t at)
 {
 	uint16_t pmc = get16(plan->image, at + PCI_PM_PMC);

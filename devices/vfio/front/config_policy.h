@@ -9,6 +9,7 @@
 #ifndef SLUICE_VFIO_CONFIG_POLICY_H
 #define SLUICE_VFIO_CONFIG_POLICY_H
 
+#include <endian.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -16,24 +17,30 @@
 
 static inline uint16_t get16(const uint8_t *bytes, uint32_t at)
 {
-	return (uint16_t)(bytes[at] | bytes[at + 1] << 8);
+	uint16_t value;
+
+	memcpy(&value, bytes + at, sizeof(value));
+	return le16toh(value);
 }
 
 static inline uint32_t get32(const uint8_t *bytes, uint32_t at)
 {
-	return get16(bytes, at) | (uint32_t)get16(bytes, at + 2) << 16;
+	uint32_t value;
+
+	memcpy(&value, bytes + at, sizeof(value));
+	return le32toh(value);
 }
 
 static inline void set16(uint8_t *bytes, uint32_t at, uint16_t value)
 {
-	bytes[at] = (uint8_t)value;
-	bytes[at + 1] = (uint8_t)(value >> 8);
+	value = htole16(value);
+	memcpy(bytes + at, &value, sizeof(value));
 }
 
 static inline void set32(uint8_t *bytes, uint32_t at, uint32_t value)
 {
-	set16(bytes, at, (uint16_t)value);
-	set16(bytes, at + 2, (uint16_t)(value >> 16));
+	value = htole32(value);
+	memcpy(bytes + at, &value, sizeof(value));
 }
 
 static inline void begin(struct config_plan *plan, uint32_t at)
@@ -42,12 +49,14 @@ static inline void begin(struct config_plan *plan, uint32_t at)
 		plan->starts[at / 8] |= (uint8_t)(1u << at % 8);
 }
 
+/* Every byte of the range: its mask of emulated bits, and of those that are written through. */
+void config_policy_set(struct config_plan *plan, uint32_t at, uint32_t length, uint8_t emulated,
+		       uint8_t through);
+
 /* The guest reads the image, which holds a copy of the device's bytes unless it was changed. */
 static inline void emulate(struct config_plan *plan, uint32_t at, uint32_t length)
 {
-	memset(plan->emulated + at, 0xff, length);
-	memset(plan->writable + at, 0, length);
-	memset(plan->through + at, 0, length);
+	config_policy_set(plan, at, length, 0xff, 0);
 }
 
 static inline void hide(struct config_plan *plan, uint32_t at, uint32_t length)
@@ -59,15 +68,12 @@ static inline void hide(struct config_plan *plan, uint32_t at, uint32_t length)
 /* The guest reads the device; its writes are dropped. */
 static inline void look(struct config_plan *plan, uint32_t at, uint32_t length)
 {
-	memset(plan->emulated + at, 0, length);
-	memset(plan->writable + at, 0, length);
-	memset(plan->through + at, 0, length);
+	config_policy_set(plan, at, length, 0, 0);
 }
 
 static inline void pass(struct config_plan *plan, uint32_t at, uint32_t length)
 {
-	look(plan, at, length);
-	memset(plan->through + at, 0xff, length);
+	config_policy_set(plan, at, length, 0, 0xff);
 }
 
 /* ---- capabilities ---- */
