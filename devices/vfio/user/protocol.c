@@ -20,31 +20,43 @@ _Static_assert(sizeof(struct vfio_user_logging_report) == 24, "wire format");
 #define DATA_FLAGS   VFIO_IRQ_SET_DATA_TYPE_MASK
 #define ACTION_FLAGS VFIO_IRQ_SET_ACTION_TYPE_MASK
 
-/* Of the fixed part; what follows it is the command's own check. */
+/* What can be said of every command alike; the rest is its own check. */
+enum {
+	TO_CLIENT = 1 << 0,
+	FDS = 1 << 1,        /* descriptors may come with the command, */
+	REPLY_FDS = 1 << 2,  /* with its reply */
+	ARGSZ = 1 << 3,      /* the command begins with an argsz, of its fixed part at least */
+	BARE = 1 << 4,       /* nothing follows the fixed part of the command, */
+	REPLY_BARE = 1 << 5, /* of its reply */
+	TRANSFER = 1 << 6,   /* bytes are moved: struct transfer */
+};
+
 struct shape {
 	const char *name;
-	uint8_t command, reply; /* bytes */
-	bool to_client;
+	uint8_t command, reply; /* bytes of the fixed part */
+	uint8_t traits;
 };
 
 static const struct shape shapes[VFIO_USER_COMMANDS] = {
-	[VFIO_USER_VERSION] = {"VERSION", 4, 4, false},
-	[VFIO_USER_DMA_MAP] = {"DMA_MAP", 32, 0, false},
-	[VFIO_USER_DMA_UNMAP] = {"DMA_UNMAP", 24, 24, false},
-	[VFIO_USER_DEVICE_GET_INFO] = {"DEVICE_GET_INFO", 16, 16, false},
-	[VFIO_USER_DEVICE_GET_REGION_INFO] = {"DEVICE_GET_REGION_INFO", 32, 32, false},
-	[VFIO_USER_DEVICE_GET_REGION_IO_FDS] = {"DEVICE_GET_REGION_IO_FDS", 16, 16, false},
-	[VFIO_USER_DEVICE_GET_IRQ_INFO] = {"DEVICE_GET_IRQ_INFO", 16, 16, false},
-	[VFIO_USER_DEVICE_SET_IRQS] = {"DEVICE_SET_IRQS", 20, 0, false},
-	[VFIO_USER_REGION_READ] = {"REGION_READ", 16, 16, false},
-	[VFIO_USER_REGION_WRITE] = {"REGION_WRITE", 16, 16, false},
-	[VFIO_USER_DMA_READ] = {"DMA_READ", 16, 16, true},
-	[VFIO_USER_DMA_WRITE] = {"DMA_WRITE", 16, 16, true},
-	[VFIO_USER_DEVICE_RESET] = {"DEVICE_RESET", 0, 0, false},
-	[VFIO_USER_REGION_WRITE_MULTI] = {"REGION_WRITE_MULTI", 8, 8, false},
-	[VFIO_USER_DEVICE_FEATURE] = {"DEVICE_FEATURE", 8, 8, false},
-	[VFIO_USER_MIG_DATA_READ] = {"MIG_DATA_READ", 8, 8, false},
-	[VFIO_USER_MIG_DATA_WRITE] = {"MIG_DATA_WRITE", 8, 0, false},
+	[VFIO_USER_VERSION] = {"VERSION", 4, 4, REPLY_FDS}, /* the twin socket */
+	[VFIO_USER_DMA_MAP] = {"DMA_MAP", 32, 0, FDS | ARGSZ | BARE | REPLY_BARE},
+	[VFIO_USER_DMA_UNMAP] = {"DMA_UNMAP", 24, 24, ARGSZ | BARE | REPLY_BARE},
+	[VFIO_USER_DEVICE_GET_INFO] = {"DEVICE_GET_INFO", 16, 16, ARGSZ | BARE},
+	[VFIO_USER_DEVICE_GET_REGION_INFO] = {"DEVICE_GET_REGION_INFO", 32, 32,
+					      REPLY_FDS | ARGSZ | BARE},
+	[VFIO_USER_DEVICE_GET_REGION_IO_FDS] = {"DEVICE_GET_REGION_IO_FDS", 16, 16,
+						REPLY_FDS | ARGSZ | BARE},
+	[VFIO_USER_DEVICE_GET_IRQ_INFO] = {"DEVICE_GET_IRQ_INFO", 16, 16, ARGSZ | BARE},
+	[VFIO_USER_DEVICE_SET_IRQS] = {"DEVICE_SET_IRQS", 20, 0, FDS | ARGSZ | REPLY_BARE},
+	[VFIO_USER_REGION_READ] = {"REGION_READ", 16, 16, BARE | TRANSFER},
+	[VFIO_USER_REGION_WRITE] = {"REGION_WRITE", 16, 16, REPLY_BARE | TRANSFER},
+	[VFIO_USER_DMA_READ] = {"DMA_READ", 16, 16, TO_CLIENT | BARE | TRANSFER},
+	[VFIO_USER_DMA_WRITE] = {"DMA_WRITE", 16, 16, TO_CLIENT | REPLY_BARE | TRANSFER},
+	[VFIO_USER_DEVICE_RESET] = {"DEVICE_RESET", 0, 0, BARE | REPLY_BARE},
+	[VFIO_USER_REGION_WRITE_MULTI] = {"REGION_WRITE_MULTI", 8, 8, REPLY_BARE},
+	[VFIO_USER_DEVICE_FEATURE] = {"DEVICE_FEATURE", 8, 8, ARGSZ},
+	[VFIO_USER_MIG_DATA_READ] = {"MIG_DATA_READ", 8, 8, ARGSZ | BARE | TRANSFER},
+	[VFIO_USER_MIG_DATA_WRITE] = {"MIG_DATA_WRITE", 8, 0, REPLY_BARE | TRANSFER},
 };
 
 static const struct shape *shape_of(unsigned command)
@@ -63,7 +75,7 @@ bool vfio_user_command_to_client(unsigned command)
 {
 	const struct shape *shape = shape_of(command);
 
-	return shape && shape->to_client;
+	return shape && shape->traits & TO_CLIENT;
 }
 
 int vfio_user_check_header(const struct vfio_user_header *header, size_t max_payload)
@@ -112,13 +124,33 @@ static bool wraps(uint64_t start, uint64_t size)
 	return size && __builtin_add_overflow(start, size - 1, &last);
 }
 
+/* Where bytes are moved to or from, and how many. */
+struct transfer {
+	uint32_t region;
+	uint64_t start, count;
+};
+
+static struct transfer transfer_of(const struct vfio_user_message *m)
+{
+	switch (m->command) {
+	case VFIO_USER_REGION_READ:
+	case VFIO_USER_REGION_WRITE:
+		return (struct transfer){m->region.region, m->region.offset, m->region.count};
+	case VFIO_USER_DMA_READ:
+	case VFIO_USER_DMA_WRITE:
+		return (struct transfer){0, m->dma.addr, m->dma.count};
+	default:
+		return (struct transfer){0, 0, m->mig_data.size};
+	}
+}
+
 static bool check_dma_map(const struct vfio_user_message *m, unsigned fd_count)
 {
 	const struct vfio_user_dma_map *map = &m->dma_map;
 	const uint32_t modes = VFIO_USER_DMA_MAP_MMAP | VFIO_USER_DMA_MAP_FILE_IO;
 	const uint32_t rights = VFIO_USER_DMA_MAP_READ | VFIO_USER_DMA_MAP_WRITE;
 
-	if (m->data_size || map->argsz < sizeof(*map) || fd_count > 1)
+	if (fd_count > 1)
 		return false;
 	/* One way of access, if any is named, and then to something. */
 	if (map->flags & ~(rights | modes) || (map->flags & modes) == modes ||
@@ -131,8 +163,6 @@ static bool check_dma_unmap(const struct vfio_user_message *m)
 {
 	const struct vfio_user_dma_unmap *unmap = &m->dma_unmap;
 
-	if (m->data_size || unmap->argsz < sizeof(*unmap))
-		return false;
 	if (unmap->flags == VFIO_USER_DMA_UNMAP_ALL)
 		return !unmap->addr && !unmap->size;
 	return !unmap->flags && unmap->size && !wraps(unmap->addr, unmap->size);
@@ -178,58 +208,37 @@ static bool check_write_multi(const struct vfio_user_message *m)
 	return true;
 }
 
-static bool check_command(const struct vfio_user_message *m, unsigned fd_count,
-			  const struct vfio_user_limits *limits)
+static bool check_command(const struct vfio_user_message *m, const struct shape *shape,
+			  unsigned fd_count, const struct vfio_user_limits *limits)
 {
-	const uint32_t most = limits->max_data_xfer_size;
+	uint32_t argsz;
 
-	if (fd_count > limits->max_msg_fds)
+	if (fd_count > (shape->traits & FDS ? limits->max_msg_fds : 0))
 		return false;
-	switch (m->command) {
-	case VFIO_USER_DMA_MAP:
-		return check_dma_map(m, fd_count);
-	case VFIO_USER_DEVICE_SET_IRQS:
-		return check_set_irqs(m, fd_count);
-	default:
-		if (fd_count)
-			return false;
-		break;
+	memcpy(&argsz, m->fixed, sizeof(argsz));
+	if (shape->traits & ARGSZ && argsz < shape->command)
+		return false;
+	if (shape->traits & BARE && m->data_size)
+		return false;
+	if (shape->traits & TRANSFER) {
+		const struct transfer moved = transfer_of(m);
+
+		return moved.count <= limits->max_data_xfer_size &&
+		       !wraps(moved.start, moved.count) &&
+		       (shape->traits & BARE || m->data_size == moved.count);
 	}
 
 	switch (m->command) {
+	case VFIO_USER_DMA_MAP:
+		return check_dma_map(m, fd_count);
 	case VFIO_USER_DMA_UNMAP:
 		return check_dma_unmap(m);
-	case VFIO_USER_DEVICE_GET_INFO:
-		return !m->data_size && m->device_info.argsz >= sizeof(m->device_info);
-	case VFIO_USER_DEVICE_GET_REGION_INFO:
-		return !m->data_size && m->region_info.argsz >= sizeof(m->region_info);
 	case VFIO_USER_DEVICE_GET_REGION_IO_FDS:
-		return !m->data_size && m->io_fds.argsz >= sizeof(m->io_fds) && !m->io_fds.flags &&
-		       !m->io_fds.count;
-	case VFIO_USER_DEVICE_GET_IRQ_INFO:
-		return !m->data_size && m->irq_info.argsz >= sizeof(m->irq_info);
-	case VFIO_USER_REGION_READ:
-		return !m->data_size && m->region.count <= most &&
-		       !wraps(m->region.offset, m->region.count);
-	case VFIO_USER_REGION_WRITE:
-		return m->data_size == m->region.count && m->region.count <= most &&
-		       !wraps(m->region.offset, m->region.count);
-	case VFIO_USER_DMA_READ:
-		return !m->data_size && m->dma.count <= most && !wraps(m->dma.addr, m->dma.count);
-	case VFIO_USER_DMA_WRITE:
-		return m->data_size == m->dma.count && m->dma.count <= most &&
-		       !wraps(m->dma.addr, m->dma.count);
-	case VFIO_USER_DEVICE_RESET:
-		return !m->data_size;
+		return !m->io_fds.flags && !m->io_fds.count;
+	case VFIO_USER_DEVICE_SET_IRQS:
+		return check_set_irqs(m, fd_count);
 	case VFIO_USER_REGION_WRITE_MULTI:
 		return check_write_multi(m);
-	case VFIO_USER_DEVICE_FEATURE:
-		return m->feature.argsz >= sizeof(m->feature);
-	case VFIO_USER_MIG_DATA_READ:
-		return !m->data_size && m->mig_data.argsz >= sizeof(m->mig_data) &&
-		       m->mig_data.size <= most;
-	case VFIO_USER_MIG_DATA_WRITE:
-		return m->mig_data.size == m->data_size && m->mig_data.size <= most;
 	default: /* VERSION: its text is vfio_user_version_decode()'s */
 		return true;
 	}
@@ -262,7 +271,7 @@ int vfio_user_decode_command(const struct vfio_user_header *header, const void *
 	if (size < shape->command)
 		return -EINVAL;
 	take_apart(out, payload, size, shape->command);
-	return check_command(out, fd_count, limits) ? 0 : -EINVAL;
+	return check_command(out, shape, fd_count, limits) ? 0 : -EINVAL;
 }
 
 /* ---- replies ------------------------------------------------------------------------------------ */
@@ -289,19 +298,23 @@ static bool check_io_fds(const struct vfio_user_message *asked, const struct vfi
 }
 
 static bool check_reply(const struct vfio_user_message *asked, const struct vfio_user_message *m,
-			unsigned fd_count, const struct vfio_user_limits *limits)
+			const struct shape *shape, unsigned fd_count,
+			const struct vfio_user_limits *limits)
 {
-	if (fd_count > limits->max_msg_fds)
+	if (fd_count > (shape->traits & REPLY_FDS ? limits->max_msg_fds : 0))
 		return false;
-	switch (m->command) {
-	case VFIO_USER_VERSION: /* the twin socket */
-	case VFIO_USER_DEVICE_GET_REGION_INFO:
-	case VFIO_USER_DEVICE_GET_REGION_IO_FDS:
-		break;
-	default:
-		if (fd_count)
+	if (shape->traits & REPLY_BARE && m->data_size)
+		return false;
+	if (shape->traits & TRANSFER) {
+		const struct transfer wanted = transfer_of(asked), moved = transfer_of(m);
+
+		if (moved.region != wanted.region || moved.start != wanted.start ||
+		    moved.count > wanted.count)
 			return false;
-		break;
+		/* libvfio-user sends as many bytes as were asked for, whatever it has. */
+		if (m->command == VFIO_USER_MIG_DATA_READ)
+			return m->data_size >= moved.count;
+		return shape->traits & REPLY_BARE || m->data_size == moved.count;
 	}
 
 	switch (m->command) {
@@ -314,34 +327,11 @@ static bool check_reply(const struct vfio_user_message *asked, const struct vfio
 		return check_io_fds(asked, m, fd_count);
 	case VFIO_USER_DEVICE_GET_IRQ_INFO:
 		return m->irq_info.index == asked->irq_info.index;
-	case VFIO_USER_REGION_READ:
-		return m->region.offset == asked->region.offset &&
-		       m->region.region == asked->region.region &&
-		       m->region.count <= asked->region.count && m->data_size == m->region.count;
-	case VFIO_USER_REGION_WRITE:
-		return !m->data_size && m->region.offset == asked->region.offset &&
-		       m->region.region == asked->region.region &&
-		       m->region.count <= asked->region.count;
-	case VFIO_USER_DMA_READ:
-		return m->dma.addr == asked->dma.addr && m->dma.count <= asked->dma.count &&
-		       m->data_size == m->dma.count;
-	case VFIO_USER_DMA_WRITE:
-		return !m->data_size && m->dma.addr == asked->dma.addr &&
-		       m->dma.count <= asked->dma.count;
 	case VFIO_USER_REGION_WRITE_MULTI:
-		return !m->data_size && m->write_multi.wr_cnt <= asked->write_multi.wr_cnt;
+		return m->write_multi.wr_cnt <= asked->write_multi.wr_cnt;
 	case VFIO_USER_DEVICE_FEATURE:
 		return m->feature.flags == asked->feature.flags;
-	case VFIO_USER_MIG_DATA_READ:
-		/* libvfio-user sends as many bytes as were asked for, whatever it has. */
-		return m->mig_data.size <= asked->mig_data.size && m->data_size >= m->mig_data.size;
-	case VFIO_USER_DMA_MAP:
-	case VFIO_USER_DMA_UNMAP:
-	case VFIO_USER_DEVICE_SET_IRQS:
-	case VFIO_USER_DEVICE_RESET:
-	case VFIO_USER_MIG_DATA_WRITE:
-		return !m->data_size;
-	default: /* VERSION */
+	default: /* nothing but that it was done; VERSION: vfio_user_version_decode() */
 		return true;
 	}
 }
@@ -377,7 +367,7 @@ int vfio_user_decode_reply(const struct vfio_user_message *command,
 	if (size < fixed)
 		return -EPROTO;
 	take_apart(out, payload, size, fixed);
-	if (!check_reply(command, out, fd_count, limits))
+	if (!check_reply(command, out, shape, fd_count, limits))
 		return -EPROTO;
 	/* The maps that are gone are those that were to go. */
 	if (command->command == VFIO_USER_DMA_UNMAP && fixed &&
