@@ -14,7 +14,7 @@
 #include <linux/pci_regs.h>
 
 #include "devices/vfio/front/region.h"
-#include "vmm/base/log.h"
+#include "devices/vfio/message.h"
 
 static uint32_t ones(unsigned size)
 {
@@ -45,10 +45,9 @@ ssize_t front_config_fetch(struct vfio_function *vf, uint8_t bytes[CONFIG_PLAN_S
 static void complain(struct vfio_function *vf, const char *what, uint32_t offset, ssize_t ret)
 {
 	if (!atomic_exchange(&vf->config_warned, true))
-		log_warn("vfio %s: configuration register %#x cannot be %s: %s; the guest reads "
-			 "ones "
-			 "there",
-			 vf->id, offset, what, ret < 0 ? strerror((int)-ret) : "cut short");
+		vfio_warn(vf->id, 0,
+			  "configuration register %#x cannot be %s: %s; the guest reads ones there",
+			  offset, what, ret < 0 ? strerror((int)-ret) : "cut short");
 }
 
 /* Errors that say nothing about the device. */

@@ -14,9 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
-#include "vmm/base/log.h"
 
 /* Scratch of add. */
 struct offer {
@@ -52,10 +52,11 @@ static void complain(struct vfio_function *vf, unsigned bar, const struct doorbe
 	if (vf->doorbells_warned)
 		return;
 	vf->doorbells_warned = true;
-	log_warn("vfio %s: no ioeventfd for the doorbell at %#llx of BAR %u: %s; writes to it will "
-		 "leave the guest, which is slow",
-		 vf->id, (unsigned long long)(doorbell->address - vf->bars[bar].address), bar,
-		 host_strerror(-ret));
+	vfio_warn(vf->id, 0,
+		  "no ioeventfd for the doorbell at %#llx of BAR %u: %s; writes to it will leave "
+		  "the guest, which is slow",
+		  (unsigned long long)(doorbell->address - vf->bars[bar].address), bar,
+		  host_strerror(-ret));
 }
 
 static struct bar_area msix_area(const struct vfio_function *vf, unsigned bar, unsigned of_bar,
@@ -87,8 +88,8 @@ static unsigned plan(const struct vfio_function *vf, unsigned bar, unsigned coun
 
 	for (unsigned i = 0; i < count; i++) {
 		if (offer->why[i])
-			log_debug("vfio %s: no doorbell at %#llx of BAR %u: %s", vf->id,
-				  (unsigned long long)offer->list[i].offset, bar, offer->why[i]);
+			vfio_debug(vf->id, 0, "no doorbell at %#llx of BAR %u: %s",
+				   (unsigned long long)offer->list[i].offset, bar, offer->why[i]);
 	}
 	return taken;
 }
@@ -142,8 +143,8 @@ void front_doorbells_remove(struct vfio_function *vf, unsigned bar)
 					     doorbell->address, doorbell->size, match_of(doorbell));
 
 		if (ret)
-			log_error("vfio %s: an ioeventfd of BAR %u cannot be removed: %s", vf->id,
-				  bar, strerror(-ret));
+			vfio_error(vf->id, ret, "an ioeventfd of BAR %u cannot be removed: %m",
+				   bar);
 		close(doorbell->fd);
 	}
 	free(b->doorbells);

@@ -9,9 +9,9 @@
 #include <linux/pci_regs.h>
 
 #include "devices/vfio/front/region.h"
+#include "devices/vfio/message.h"
 #include "vmm/base/dma.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 
 /* 64-bit BARs from here on are shown as prefetchable, to live above 4 GiB (bar_layout.h). */
 #define PREFETCHABLE_FROM (64ull << 20)
@@ -34,14 +34,11 @@ static int get_info(struct vfio_function *vf)
 	struct vfio_device_info info = {.argsz = sizeof(info)};
 	int ret = vfio_device_ioctl(vf->vdev, VFIO_DEVICE_GET_INFO, &info);
 
-	if (ret) {
-		log_error("vfio %s: it does not say what it is: %s", vf->id, strerror(-ret));
-		return ret;
-	}
-	if (!(info.flags & VFIO_DEVICE_FLAGS_PCI)) {
-		log_error("vfio %s: it is no PCI device; only those can be passed through", vf->id);
-		return -EOPNOTSUPP;
-	}
+	if (ret)
+		return vfio_error(vf->id, ret, "it does not say what it is: %m");
+	if (!(info.flags & VFIO_DEVICE_FLAGS_PCI))
+		return vfio_error(vf->id, -EOPNOTSUPP,
+				  "it is no PCI device; only those can be passed through");
 	vf->resets = info.flags & VFIO_DEVICE_FLAGS_RESET;
 	return 0;
 }
@@ -91,29 +88,23 @@ static int plan_config(struct vfio_function *vf, uint8_t bytes[CONFIG_PLAN_SIZE]
 
 	get_irqs(vf, &options);
 	size = front_config_fetch(vf, bytes);
-	if (size < 0) {
-		log_error("vfio %s: its configuration space cannot be read: %s", vf->id,
-			  strerror((int)-size));
-		return (int)size;
-	}
+	if (size < 0)
+		return vfio_error(vf->id, (int)size, "its configuration space cannot be read: %m");
 	ret = config_plan_make(bytes, (size_t)size, &options, &vf->plan, &why);
-	if (ret) {
-		log_error("vfio %s: %s%s", vf->id, why,
-			  ret == -ENODEV ? "; is it asleep in D3cold, or broken? Try `echo 1 "
-					   ">/sys/bus/pci/devices/BDF/reset`, or a power cycle"
-					 : "; it cannot be passed through");
-		return ret;
-	}
+	if (ret)
+		return vfio_error(vf->id, ret, "%s%s", why,
+				  ret == -ENODEV
+					  ? "; is it asleep in D3cold, or broken? Try `echo 1 "
+					    ">/sys/bus/pci/devices/BDF/reset`, or a power cycle"
+					  : "; it cannot be passed through");
 	if (vf->plan.broken)
-		log_warn(
-			"vfio %s: its capabilities are broken (%s%s%s%s); those that are sound are "
-			"shown",
-			vf->id, vf->plan.broken & CONFIG_BROKEN_CHAIN ? " chain" : "",
-			vf->plan.broken & CONFIG_BROKEN_EXTENDED ? " extended-chain" : "",
-			vf->plan.broken & CONFIG_BROKEN_OVERLAP ? " overlap" : "",
-			vf->plan.broken & CONFIG_BROKEN_TWICE ? " twice" : "");
-	log_debug("vfio %s: %u capabilities shown, %u hidden", vf->id, vf->plan.shown,
-		  vf->plan.hidden);
+		vfio_warn(vf->id, 0,
+			  "its capabilities are broken (%s%s%s%s); those that are sound are shown",
+			  vf->plan.broken & CONFIG_BROKEN_CHAIN ? " chain" : "",
+			  vf->plan.broken & CONFIG_BROKEN_EXTENDED ? " extended-chain" : "",
+			  vf->plan.broken & CONFIG_BROKEN_OVERLAP ? " overlap" : "",
+			  vf->plan.broken & CONFIG_BROKEN_TWICE ? " twice" : "");
+	vfio_debug(vf->id, 0, "%u capabilities shown, %u hidden", vf->plan.shown, vf->plan.hidden);
 	return 0;
 }
 
@@ -137,15 +128,14 @@ static int plan_bars(struct vfio_function *vf, const uint8_t bytes[CONFIG_PLAN_S
 	for (bar = 0; bar < PCI_BAR_COUNT; bar++) {
 		in->registers[bar] = pci_get(bytes, PCI_BASE_ADDRESS_0 + 4 * bar, 4);
 		ret = front_region_get(vf->vdev, bar, &in->regions[bar]);
-		if (ret) {
-			log_error("vfio %s: BAR %u: %s", vf->id, bar, strerror(-ret));
-			return ret;
-		}
+		if (ret)
+			return vfio_error(vf->id, ret, "BAR %u: %m", bar);
 	}
 	ret = bar_layout_make(in, layouts, &bar, &why);
 	if (ret)
-		log_error("vfio %s: BAR %u %s; the device is broken and cannot be passed through",
-			  vf->id, bar, why);
+		vfio_error(vf->id, ret,
+			   "BAR %u %s; the device is broken and cannot be passed through", bar,
+			   why);
 	return ret;
 }
 
@@ -165,11 +155,9 @@ static int make_function(struct vfio_function *vf,
 			continue;
 		ret = pci_function_add_bar(fn, n, layouts[n].kind, layouts[n].prefetchable,
 					   layouts[n].size);
-		if (ret) {
-			log_error("vfio %s: BAR %u of %#llx bytes cannot be shown: %s", vf->id, n,
-				  (unsigned long long)layouts[n].size, strerror(-ret));
-			return ret;
-		}
+		if (ret)
+			return vfio_error(vf->id, ret, "BAR %u of %#llx bytes cannot be shown: %m",
+					  n, (unsigned long long)layouts[n].size);
 	}
 	/* The power-on state, BAR types included. */
 	memcpy(vf->plan.image, fn->config, sizeof(vf->plan.image));
@@ -232,10 +220,8 @@ static int open_device(struct vfio_function *vf)
 	int ret;
 
 	ret = vfio_device_set_kvm(vdev, vf->env.kvm);
-	if (ret) {
-		log_error("vfio %s: the device is open already", vf->id);
-		return ret;
-	}
+	if (ret)
+		return vfio_error(vf->id, ret, "the device is open already");
 	vfio_device_set_events(vdev, &front_events, vf);
 	vfio_device_set_revoke(vdev, front_bars_revoke, vf);
 	ret = vfio_device_open(vdev, vf->env.ictx);
@@ -284,7 +270,7 @@ int vfio_function_create(const struct vfio_function_env *env, const struct vfio_
 
 	ret = front_events_init(vf);
 	if (ret) {
-		log_error("vfio %s: no timer: %s", vf->id, host_strerror(-ret));
+		vfio_error(vf->id, 0, "no timer: %s", host_strerror(-ret));
 		goto free_id;
 	}
 	ret = open_device(vf);
@@ -306,7 +292,7 @@ free_id:
 	free(vf->id);
 	goto free_memory;
 no_memory:
-	log_error("vfio %s: out of memory", vdev->dev);
+	vfio_error(vdev->dev, 0, "out of memory");
 free_memory:
 	free(plans);
 	free(vf);

@@ -12,9 +12,9 @@
 #include <unistd.h>
 #include <linux/pci_regs.h>
 
+#include "devices/vfio/message.h"
 #include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
-#include "vmm/base/log.h"
 #include "vmm/pci/host_bridge.h"
 
 static void close_fd(int *fd)
@@ -85,8 +85,8 @@ void front_intx_on(struct vfio_function *vf)
 	ret = connect(vf, &step);
 	if (ret) {
 		intx->failed = true;
-		log_warn("vfio %s: the pin interrupt will not reach the guest: %s: %s", vf->id,
-			 step, host_strerror(-ret));
+		vfio_warn(vf->id, 0, "the pin interrupt will not reach the guest: %s: %s", step,
+			  host_strerror(-ret));
 		return;
 	}
 	intx->armed = true;

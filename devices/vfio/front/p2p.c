@@ -18,18 +18,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "vmm/base/dma.h"
-#include "vmm/base/log.h"
 
 static void failed(struct vfio_function *vf, unsigned bar, struct front_peer *peer,
 		   const char *step, int error)
 {
 	/* Asked for by name, it is worth a message; by default, a line for those who look for it. */
 	if (vf->config->p2p == VFIO_P2P_ON && !peer->step)
-		log_warn("vfio %s: BAR %u cannot be reached by other devices: %s: %s", vf->id, bar,
-			 step, strerror(-error));
+		vfio_warn(vf->id, error, "BAR %u cannot be reached by other devices: %s: %m", bar,
+			  step);
 	else
-		log_debug("vfio %s: BAR %u: %s: %s", vf->id, bar, step, strerror(-error));
+		vfio_debug(vf->id, error, "BAR %u: %s: %m", bar, step);
 	peer->step = step;
 	peer->error = error;
 }
@@ -121,8 +121,9 @@ void front_peers_unmap(struct vfio_function *vf, unsigned bar)
 			continue;
 		ret = ioas_unmap(vf->env.ioas, peer->iova, b->layout.areas[i].size);
 		if (ret)
-			log_error("vfio %s: BAR %u at %#llx cannot be taken from other devices: %s",
-				  vf->id, bar, (unsigned long long)peer->iova, strerror(-ret));
+			vfio_error(vf->id, ret,
+				   "BAR %u at %#llx cannot be taken from other devices: %m", bar,
+				   (unsigned long long)peer->iova);
 		peer->placed = peer->mapped = false;
 	}
 }

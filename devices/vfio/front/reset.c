@@ -24,7 +24,7 @@
 #include <time.h>
 #include <linux/pci_regs.h>
 
-#include "vmm/base/log.h"
+#include "devices/vfio/message.h"
 
 #define BUSY_TRIES    5
 #define BUSY_PAUSE_NS 20000000 /* somebody else resets it, or its sysfs is being looked at */
@@ -156,7 +156,7 @@ static bool hot_reset(struct vfio_function *vf, const char **why)
 		done = ret == 0;
 		if (ret) {
 			*why = "the host could not reset its slot or bus";
-			log_debug("vfio %s: hot reset: %s", vf->id, strerror(-ret));
+			vfio_debug(vf->id, ret, "hot reset: %m");
 		} else {
 			set_is_ready(vf, info, true, &ignored);
 		}
@@ -177,10 +177,10 @@ static void record(struct vfio_function *vf, const char *method, const char *fai
 	if (method) {
 		vf->reset_method = method;
 		vf->reset_waits = false;
-		log_debug("vfio %s: reset (%s)", vf->id, method);
+		vfio_debug(vf->id, 0, "reset (%s)", method);
 	} else if (!said && !atomic_load(&vf->gone)) {
-		log_warn("vfio %s: not reset: %s; the guest may meet state from before", vf->id,
-			 failure);
+		vfio_warn(vf->id, 0, "not reset: %s; the guest may meet state from before",
+			  failure);
 	}
 	front_device_alive(vf);
 }
@@ -194,7 +194,7 @@ void front_reset_function(struct vfio_function *vf)
 	power_on_image(vf);
 	record(vf, ret ? NULL : "flr", ret ? "the host's kernel could not do it" : NULL);
 	if (ret)
-		log_debug("vfio %s: function level reset: %s", vf->id, strerror(-ret));
+		vfio_debug(vf->id, ret, "function level reset: %m");
 }
 
 void front_reset_conventional(struct pci_function *fn)

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "devices/vfio/front/region.h"
+#include "devices/vfio/message.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 
 #define ROM_MOST (16u << 20) /* a ROM BAR decodes no more (PCI Local Bus 3.0 section 6.2.5.2) */
 
@@ -149,21 +149,19 @@ static int judge_file(const struct vfio_function *vf)
 	size_t at;
 	enum front_rom_fault fault = front_rom_judge(rom, vf->rom.size, &at);
 
-	if (fault == FRONT_ROM_NO_SIGNATURE && vf->rom.size < HEADER_SIZE) {
-		log_error("vfio %s: ROM file %s: %u bytes are too few for an expansion ROM", vf->id,
-			  path, (unsigned)vf->rom.size);
-		return -EINVAL;
-	}
-	if (fault == FRONT_ROM_NO_SIGNATURE) {
-		log_error(
-			"vfio %s: ROM file %s: no expansion ROM: it begins with %02x %02x in place "
-			"of 55 aa; what a vendor's tool put before these is to be cut off",
-			vf->id, path, rom[0], rom[1]);
-		return -EINVAL;
-	}
+	if (fault == FRONT_ROM_NO_SIGNATURE && vf->rom.size < HEADER_SIZE)
+		return vfio_error(vf->id, -EINVAL,
+				  "ROM file %s: %u bytes are too few for an expansion ROM", path,
+				  (unsigned)vf->rom.size);
+	if (fault == FRONT_ROM_NO_SIGNATURE)
+		return vfio_error(
+			vf->id, -EINVAL,
+			"ROM file %s: no expansion ROM: it begins with %02x %02x in place of 55 "
+			"aa; what a vendor's tool put before these is to be cut off",
+			path, rom[0], rom[1]);
 	if (fault != FRONT_ROM_GOOD)
-		log_warn("vfio %s: ROM file %s: the guest may not take it: the image at 0x%x %s",
-			 vf->id, path, (unsigned)at, faults[fault]);
+		vfio_warn(vf->id, 0, "ROM file %s: the guest may not take it: the image at 0x%x %s",
+			  path, (unsigned)at, faults[fault]);
 	return 0;
 }
 
@@ -174,11 +172,9 @@ static int read_file(struct vfio_function *vf)
 	int fd, ret = 0;
 
 	fd = host_open_file(path, &size);
-	if (fd < 0) {
-		log_error("vfio %s: ROM file %s: %s", vf->id, path,
-			  fd == -EINVAL ? "no regular file" : host_strerror(-fd));
-		return fd;
-	}
+	if (fd < 0)
+		return vfio_error(vf->id, fd, "ROM file %s: %s", path,
+				  fd == -EINVAL ? "no regular file" : host_strerror(-fd));
 	if (!size || size > ROM_MOST) {
 		why = size ? "larger than 16 MiB, the most a ROM can be" : "empty";
 		ret = -EINVAL;
@@ -204,7 +200,7 @@ static int read_file(struct vfio_function *vf)
 close_file:
 	close(fd);
 	if (ret)
-		log_error("vfio %s: ROM file %s: %s", vf->id, path, why ? why : strerror(-ret));
+		vfio_error(vf->id, 0, "ROM file %s: %s", path, why ? why : strerror(-ret));
 	if (!ret) {
 		vf->rom.size = size;
 		ret = judge_file(vf);
@@ -259,9 +255,9 @@ static void read_device(struct vfio_function *vf)
 	memset(vf->rom.data, 0xff, vf->rom.size);
 	got = front_region_read_all(vf->vdev, &region, 0, vf->rom.data, vf->rom.size);
 	if (got <= 0) {
-		log_warn("vfio %s: the expansion ROM cannot be read: %s; rom=off hides it, "
-			 "rom=FILE replaces it",
-			 vf->id, strerror(got ? (int)-got : EIO));
+		vfio_warn(vf->id, got ? (int)got : -EIO,
+			  "the expansion ROM cannot be read: %m; rom=off hides it, rom=FILE "
+			  "replaces it");
 		vf->rom.failed = true;
 		return;
 	}

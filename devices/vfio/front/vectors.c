@@ -15,11 +15,11 @@
 #include <unistd.h>
 #include <linux/pci_regs.h>
 
+#include "devices/vfio/message.h"
 #include "vmm/base/eventfd.h"
 #include "vmm/base/host.h"
 #include "vmm/base/irq.h"
 #include "vmm/base/kvm.h"
-#include "vmm/base/log.h"
 
 #define SPARE_FILES 64 /* for what comes after the vectors */
 #define NO_INDEX    VFIO_PCI_NUM_IRQS
@@ -57,8 +57,8 @@ static void complain(struct vfio_function *vf, unsigned vector, const char *what
 	if (vf->irqs.warned || !front_device_alive(vf))
 		return;
 	vf->irqs.warned = true;
-	log_warn("vfio %s: %s vector %u will not interrupt the guest: %s: %s", vf->id,
-		 index_name(vf), vector, what, host_strerror(-error));
+	vfio_warn(vf->id, 0, "%s vector %u will not interrupt the guest: %s: %s", index_name(vf),
+		  vector, what, host_strerror(-error));
 }
 
 /* ---- the device's triggers ----------------------------------------------------------------------- */
@@ -79,12 +79,12 @@ static void complain_files(struct vfio_function *vf, unsigned first, unsigned co
 	if (vf->irqs.warned || !front_device_alive(vf))
 		return;
 	vf->irqs.warned = true;
-	log_warn("vfio %s: %u %s vectors, from %u on, will not interrupt the guest: each takes a "
-		 "file, "
-		 "and this process may not have more open; raise its hard limit: ulimit -n %llu as "
-		 "root, or LimitNOFILE= of its service",
-		 vf->id, count, index_name(vf), first,
-		 (unsigned long long)host_nofile() + count + SPARE_FILES);
+	vfio_warn(vf->id, 0,
+		  "%u %s vectors, from %u on, will not interrupt the guest: each takes a file, and "
+		  "this process may not have more open; raise its hard limit: ulimit -n %llu as "
+		  "root, or LimitNOFILE= of its service",
+		  count, index_name(vf), first,
+		  (unsigned long long)host_nofile() + count + SPARE_FILES);
 }
 
 /* Eventfds for what is to be armed. Those that cannot be had are given up. */
@@ -193,8 +193,7 @@ static void disable(struct vfio_function *vf)
 	int ret = front_set_irqs(vf, vf->irqs.index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, NULL);
 
 	if (ret && !atomic_load(&vf->gone))
-		log_warn("vfio %s: %s cannot be disabled: %s", vf->id, index_name(vf),
-			 strerror(-ret));
+		vfio_warn(vf->id, ret, "%s cannot be disabled: %m", index_name(vf));
 	v->device_enabled = false;
 	v->granted = 0;
 	for (unsigned i = 0; i < v->count; i++)
@@ -346,7 +345,7 @@ static void route(struct vfio_function *vf)
 	ret = irq_router_commit(router);
 	if (ret == -EINVAL) {
 		/* A message that no controller takes, this guest's or a neighbour's: the rest stands. */
-		log_debug("vfio %s: KVM refuses a message", vf->id);
+		vfio_debug(vf->id, 0, "KVM refuses a message");
 		ret = 0;
 	}
 	for (unsigned i = 0; i < v->count; i++) {

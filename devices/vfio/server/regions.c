@@ -7,8 +7,8 @@
 #include <unistd.h>
 #include <linux/kvm.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/server/session.h"
-#include "vmm/base/log.h"
 
 #define MAX_REGION_INFO 65536 /* a sparse area takes 16 bytes */
 
@@ -290,9 +290,8 @@ static int doorbell_fd(struct session *s, unsigned i)
 		return -errno;
 	rc = ioeventfd(s, bell, fd);
 	if (rc < 0) {
-		log_warn("vfio %s: doorbell at 0x%llx of region %u goes by messages: %s",
-			 s->vdev->dev, (unsigned long long)bell->offset, bell->region,
-			 strerror(-rc));
+		vfio_warn(s->vdev->dev, rc, "doorbell at 0x%llx of region %u goes by messages: %m",
+			  (unsigned long long)bell->offset, bell->region);
 		close(fd);
 		return rc;
 	}

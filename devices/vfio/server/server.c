@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/server/session.h"
 #include "vmm/base/host.h"
 #include "vmm/base/log.h"
@@ -60,11 +61,11 @@ static void device_request(void *ctx, unsigned count)
 
 	if (count < MAX_REQUESTS && server->session &&
 	    session_signal(server->session, VFIO_PCI_REQ_IRQ_INDEX)) {
-		log_info("vfio %s: the host wants the device back; the client is told",
-			 server->vdev->dev);
+		vfio_info(server->vdev->dev, 0,
+			  "the host wants the device back; the client is told");
 		return;
 	}
-	log_warn("vfio %s: the host wants the device back; it is given up", server->vdev->dev);
+	vfio_warn(server->vdev->dev, 0, "the host wants the device back; it is given up");
 	end(server, 0);
 }
 
@@ -72,7 +73,7 @@ static void device_error(void *ctx)
 {
 	struct vfio_server *server = ctx;
 
-	log_error("vfio %s: the device reports an unrecoverable error", server->vdev->dev);
+	vfio_error(server->vdev->dev, 0, "the device reports an unrecoverable error");
 	if (server->session)
 		session_signal(server->session, VFIO_PCI_ERR_IRQ_INDEX);
 }
@@ -81,7 +82,7 @@ static void device_gone(void *ctx)
 {
 	struct vfio_server *server = ctx;
 
-	log_error("vfio %s: the device is gone", server->vdev->dev);
+	vfio_error(server->vdev->dev, 0, "the device is gone");
 	end(server, -ENODEV);
 }
 
@@ -102,17 +103,15 @@ static int open_device(struct vfio_server *server)
 		return rc; /* the provider said why */
 	rc = vfio_device_ioctl(vdev, VFIO_DEVICE_GET_INFO, &info);
 	if (!rc && !(info.flags & VFIO_DEVICE_FLAGS_PCI)) {
-		log_error("vfio %s: no PCI device; vfio-user knows no other", vdev->dev);
-		rc = -EOPNOTSUPP;
+		rc = vfio_error(vdev->dev, -EOPNOTSUPP, "no PCI device; vfio-user knows no other");
 	} else if (!rc &&
 		   (info.num_regions > SERVER_MAX_REGIONS || info.num_irqs > SERVER_MAX_IRQS)) {
-		log_error("vfio %s: %u regions and %u kinds of interrupts; up to %u and %u can be "
-			  "served",
-			  vdev->dev, info.num_regions, info.num_irqs, SERVER_MAX_REGIONS,
-			  SERVER_MAX_IRQS);
-		rc = -E2BIG;
+		rc = vfio_error(
+			vdev->dev, -E2BIG,
+			"%u regions and %u kinds of interrupts; up to %u and %u can be served",
+			info.num_regions, info.num_irqs, SERVER_MAX_REGIONS, SERVER_MAX_IRQS);
 	} else if (rc) {
-		log_error("vfio %s: device info: %s", vdev->dev, strerror(-rc));
+		vfio_error(vdev->dev, rc, "device info: %m");
 	}
 	if (!rc)
 		rc = vfio_device_attach(vdev, &pt_id);
@@ -134,11 +133,11 @@ static int check_doorbells(const struct vfio_server *server)
 		if (bell->offset % bell->size == 0 && bell->offset < info.size &&
 		    bell->size <= info.size - bell->offset)
 			continue;
-		log_error("vfio %s: --doorbell region=%u,offset=0x%llx,size=%u: no aligned write "
-			  "there; the region has 0x%llx bytes that can be written",
-			  server->vdev->dev, bell->region, (unsigned long long)bell->offset,
-			  bell->size, (unsigned long long)info.size);
-		return -EINVAL;
+		return vfio_error(server->vdev->dev, -EINVAL,
+				  "--doorbell region=%u,offset=0x%llx,size=%u: no aligned write "
+				  "there; the region has 0x%llx bytes that can be written",
+				  bell->region, (unsigned long long)bell->offset, bell->size,
+				  (unsigned long long)info.size);
 	}
 	return 0;
 }
@@ -148,13 +147,11 @@ static int renew_device(struct vfio_server *server, int reset)
 {
 	if (!reset)
 		return 0;
-	log_debug("vfio %s: reset after the client: %s", server->vdev->dev, strerror(-reset));
-	if (server->config.open_once) {
-		log_error("vfio %s: it cannot be reset (%s), and a passed descriptor serves no "
-			  "second client; pass a new one",
-			  server->vdev->dev, strerror(-reset));
-		return reset;
-	}
+	vfio_debug(server->vdev->dev, reset, "reset after the client: %m");
+	if (server->config.open_once)
+		return vfio_error(server->vdev->dev, reset,
+				  "it cannot be reset (%m), and a passed descriptor serves no "
+				  "second client; pass a new one");
 	vfio_device_close(server->vdev);
 	return open_device(server);
 }
@@ -175,9 +172,9 @@ static void client_done(struct vfio_server *server)
 	int rc;
 
 	pthread_join(server->thread, NULL);
-	log_info("vfio %s: the client has gone: %s", server->vdev->dev,
-		 server->result == -ECONNRESET ? "it closed the connection"
-					       : strerror(-server->result));
+	vfio_info(server->vdev->dev, 0, "the client has gone: %s",
+		  server->result == -ECONNRESET ? "it closed the connection"
+						: strerror(-server->result));
 	rc = session_destroy(server->session);
 	server->session = NULL;
 	vfio_user_channel_destroy(server->channel);
@@ -248,9 +245,8 @@ static void accept_later(struct vfio_server *server, int error)
 	if (server->exhausted)
 		return;
 	server->exhausted = true;
-	log_warn("vfio %s: a client waits, but cannot be taken yet: %s; it is tried again until it "
-		 "works",
-		 server->vdev->dev, strerror(-error));
+	vfio_warn(server->vdev->dev, error,
+		  "a client waits, but cannot be taken yet: %m; it is tried again until it works");
 }
 
 /* The next one stays in the queue until this one has left. */
@@ -270,10 +266,10 @@ static void accept_client(void *ctx, uint32_t ready)
 	server->exhausted = false;
 	rc = take_client(server, fd);
 	if (rc) {
-		log_error("vfio %s: a client is refused: %s", server->vdev->dev, strerror(-rc));
+		vfio_error(server->vdev->dev, rc, "a client is refused: %m");
 		return;
 	}
-	log_info("vfio %s: a client", server->vdev->dev);
+	vfio_info(server->vdev->dev, 0, "a client");
 	loop_set_events(server->loop, server->source, 0);
 }
 
@@ -337,7 +333,7 @@ int vfio_server_create(struct loop *loop, struct iommufd_ctx *ictx, struct ioas 
 			 &server->source);
 	if (rc)
 		goto remove_timer;
-	log_info("vfio %s: served on %s", vdev->dev, config->path);
+	vfio_info(vdev->dev, 0, "served on %s", config->path);
 	*out = server;
 	return 0;
 

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "vmm/base/eventfd.h"
-#include "vmm/base/log.h"
 
 #define GREETING_TIMEOUT_MS 10000
 
@@ -98,9 +98,9 @@ static int greet(struct session *s, const struct vfio_user_message *in, struct s
 	out->message.data = s->buffer;
 	out->message.data_size = (size_t)rc;
 	s->greeted = true;
-	log_debug("vfio %s: client speaks %u.%u, takes %u descriptors and %u bytes a message",
-		  s->vdev->dev, proposed.major, proposed.minor, s->peer.max_msg_fds,
-		  s->peer.max_data_xfer_size);
+	vfio_debug(s->vdev->dev, 0,
+		   "client speaks %u.%u, takes %u descriptors and %u bytes a message",
+		   proposed.major, proposed.minor, s->peer.max_msg_fds, s->peer.max_data_xfer_size);
 	return 0;
 }
 
@@ -189,8 +189,8 @@ int session_answer(struct session *s, struct vfio_user_packet *packet, struct se
 	if (rc < 0) {
 		reply->message.error = (uint32_t)-rc;
 		reply->fd_count = 0;
-		log_debug("vfio %s: client: %s: %s", s->vdev->dev,
-			  vfio_user_command_name(in.command) ?: "unknown command", strerror(-rc));
+		vfio_debug(s->vdev->dev, rc, "client: %s: %m",
+			   vfio_user_command_name(in.command) ?: "unknown command");
 	}
 	return 0;
 }

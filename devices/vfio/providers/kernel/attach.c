@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/kernel/kernel.h"
 #include "vmm/base/log.h"
 
@@ -29,8 +30,7 @@ static void ioctl_detach(struct kernel_device *kd, uint32_t pasid)
 	const int rc = kernel_ioctl(kd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 
 	if (rc)
-		log_error("vfio %s: cannot be detached from the guest's memory: %s", kd->name,
-			  strerror(-rc));
+		vfio_error(kd->name, rc, "cannot be detached from the guest's memory: %m");
 }
 
 static int hwpt_create(struct kernel_device *kd, struct kernel_ioas *space, uint32_t flags,
@@ -197,8 +197,7 @@ static void fall_back(struct kernel_device *kd, bool again)
 	rc = again ? attach_again(kd, kd->space, kd->hwpt)
 		   : ioctl_attach(kd, 0, kd->hwpt ? kd->hwpt->id : kd->space->id);
 	if (rc) {
-		log_error("vfio %s: lost its attachment to the guest's memory: %s", kd->name,
-			  strerror(-rc));
+		vfio_error(kd->name, rc, "lost its attachment to the guest's memory: %m");
 		ioctl_detach(kd, 0);
 		forget(kd);
 	}
@@ -213,10 +212,8 @@ static int attach_locked(struct kernel_device *kd, struct ioas *ioas)
 	int rc;
 
 	rc = kernel_space_get(kd->iommufd, ioas, &space);
-	if (rc) {
-		log_error("vfio %s: no address space from /dev/iommu: %s", kd->name, strerror(-rc));
-		return rc;
-	}
+	if (rc)
+		return vfio_error(kd->name, rc, "no address space from /dev/iommu: %m");
 	/* A replacement by another IOAS that fails leaves the old one as it was. */
 	within = kd->space == space;
 
@@ -325,7 +322,7 @@ static struct kernel_pasid *find_pasid(struct kernel_device *kd, uint32_t pasid)
 
 static void explain_pasid(const struct kernel_device *kd, uint32_t pasid, int error)
 {
-	log_error("vfio %s: PASID %u cannot be attached: %s", kd->name, pasid, strerror(-error));
+	vfio_error(kd->name, error, "PASID %u cannot be attached: %m", pasid);
 }
 
 /*

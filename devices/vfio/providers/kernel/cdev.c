@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/kernel/kernel.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 
 #define PCI_DEVICES "/sys/bus/pci/devices"
 #define VFIO_NODE   "/dev/vfio/devices/vfioN"
@@ -32,10 +32,10 @@ static int find_sysfs(struct kernel_device *kd, const char *path)
 	if (!rc)
 		return 0;
 	if (rc == -ENOENT)
-		log_error("vfio %s: there is no such device; `sluice list` shows what there is",
-			  kd->name);
+		vfio_error(kd->name, 0,
+			   "there is no such device; `sluice list` shows what there is");
 	else
-		log_error("vfio %s: %s: %s", kd->name, path, host_strerror(-rc));
+		vfio_error(kd->name, rc, "%s: %s", path, host_strerror(-rc));
 	return rc;
 }
 
@@ -47,10 +47,9 @@ static int find_cdev(struct kernel_device *kd, unsigned index)
 	snprintf(path, sizeof(path), "/sys/class/vfio-dev/vfio%u/device", index);
 	rc = resolve(kd, path);
 	if (rc)
-		log_error(
-			"vfio %s: no device has this node (%s: %s); `sluice list` shows what there "
-			"is",
-			kd->name, path, strerror(-rc));
+		vfio_error(kd->name, rc,
+			   "no device has this node (%s: %m); `sluice list` shows what there is",
+			   path);
 	return rc;
 }
 
@@ -101,7 +100,7 @@ static int find_fd(struct kernel_device *kd, int fd, unsigned *index)
 	rc = calls->device_sysfs(calls->ctx, fd, kd->sysfs, sizeof(kd->sysfs));
 	if (rc) {
 		/* A jail without sysfs: the descriptor is all there is, and enough. */
-		log_debug("vfio %s: sysfs: %s", kd->name, strerror(-rc));
+		vfio_debug(kd->name, rc, "sysfs: %m");
 		kd->sysfs[0] = '\0';
 		return 0;
 	}
@@ -128,17 +127,13 @@ static int find_node(struct kernel_device *kd, unsigned *index)
 	}
 	if (!rc)
 		host_list_free(&list);
-	if (noiommu && !found) {
-		log_error(
-			"vfio %s: it has no IOMMU (vfio enable_unsafe_noiommu_mode); a guest needs "
-			"one: turn on VT-d or AMD-Vi in the firmware and by intel_iommu=on",
-			kd->name);
-		return -EOPNOTSUPP;
-	}
-	if (rc && rc != -ENOENT) {
-		log_error("vfio %s: %s: %s", kd->name, path, host_strerror(-rc));
-		return rc;
-	}
+	if (noiommu && !found)
+		return vfio_error(
+			kd->name, -EOPNOTSUPP,
+			"it has no IOMMU (vfio enable_unsafe_noiommu_mode); a guest needs one: "
+			"turn on VT-d or AMD-Vi in the firmware and by intel_iommu=on");
+	if (rc && rc != -ENOENT)
+		return vfio_error(kd->name, rc, "%s: %s", path, host_strerror(-rc));
 	if (!found)
 		return kernel_explain_unbound(kd);
 
@@ -162,10 +157,8 @@ int kernel_find(struct kernel_device *kd, const struct vfio_config *config, unsi
 	snprintf(kd->name, sizeof(kd->name), "%s", config->name);
 	snprintf(kd->spelled, sizeof(kd->spelled), "%s", config->name);
 	rc = vfio_name_parse(config->name, &name);
-	if (rc) {
-		log_error("vfio %s: %s", config->name, vfio_name_reason(rc));
-		return rc;
-	}
+	if (rc)
+		return vfio_error(config->name, rc, "%s", vfio_name_reason(rc));
 
 	switch (name.kind) {
 	case VFIO_NAME_BDF:
@@ -210,10 +203,9 @@ int kernel_open_node(struct kernel_device *kd)
 		kd->passed_fd = -1;
 		return fd;
 	}
-	if (!kd->node[0]) {
-		log_error("vfio %s: the passed descriptor is used up; pass it again", kd->name);
-		return -ENODEV;
-	}
+	if (!kd->node[0])
+		return vfio_error(kd->name, -ENODEV,
+				  "the passed descriptor is used up; pass it again");
 
 	fd = calls->open_vfio(calls->ctx, kd->node);
 	if (fd < 0)
@@ -224,16 +216,15 @@ int kernel_open_node(struct kernel_device *kd)
 	/* A stale node of an earlier device must not give the guest another one. */
 	rc = calls->fstat(calls->ctx, fd, &st);
 	if (rc) {
-		log_error("vfio %s: %s: %s", kd->name, kd->node, host_strerror(-rc));
+		vfio_error(kd->name, 0, "%s: %s", kd->node, host_strerror(-rc));
 		goto close_fd;
 	}
 	if (st.st_rdev != kd->dev) {
-		log_error(
-			"vfio %s: %s is device %u:%u, but sysfs says %u:%u; let udev make the node "
-			"again",
-			kd->name, kd->node, major(st.st_rdev), minor(st.st_rdev), major(kd->dev),
+		rc = vfio_error(
+			kd->name, -ENODEV,
+			"%s is device %u:%u, but sysfs says %u:%u; let udev make the node again",
+			kd->node, major(st.st_rdev), minor(st.st_rdev), major(kd->dev),
 			minor(kd->dev));
-		rc = -ENODEV;
 		goto close_fd;
 	}
 	return fd;

@@ -4,9 +4,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/kernel/kernel.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
 static int set_trigger(struct kernel_device *kd, unsigned index, int fd)
@@ -45,11 +45,11 @@ static void on_event(void *ctx, uint32_t events)
 
 	/* The handler may close and free the device: nothing of it is touched afterwards. */
 	if (request) {
-		log_info("vfio %s: the host asks for the device back (%u)", vdev->dev, count);
+		vfio_info(vdev->dev, 0, "the host asks for the device back (%u)", count);
 		if (upward && upward->request)
 			upward->request(vdev->events_ctx, count - 1);
 	} else {
-		log_warn("vfio %s: the device reports an unrecoverable error", vdev->dev);
+		vfio_warn(vdev->dev, 0, "the device reports an unrecoverable error");
 		if (upward && upward->error)
 			upward->error(vdev->events_ctx);
 	}
@@ -102,9 +102,9 @@ close_fd:
 	kd->calls->close(kd->calls->ctx, event->fd);
 failed:
 	event->fd = -1;
-	log_error("vfio %s: cannot listen for %s of the host: %s", kd->name,
-		  index == VFIO_PCI_REQ_IRQ_INDEX ? "requests" : "errors", host_strerror(-rc));
-	return rc;
+	return vfio_error(kd->name, rc, "cannot listen for %s of the host: %s",
+			  index == VFIO_PCI_REQ_IRQ_INDEX ? "requests" : "errors",
+			  host_strerror(-rc));
 }
 
 int kernel_events_open(struct kernel_device *kd)

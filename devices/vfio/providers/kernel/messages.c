@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/kernel/kernel.h"
 #include "vmm/base/host.h"
 #include "vmm/base/log.h"
@@ -78,44 +79,37 @@ int kernel_explain_unbound(const struct kernel_device *kd)
 {
 	char driver[64], how[64];
 
-	if (!driver_of(kd->calls, kd->sysfs, driver, sizeof(driver))) {
-		log_error("vfio %s: not bound to vfio-pci, no driver has it; %s", kd->name,
+	if (!driver_of(kd->calls, kd->sysfs, driver, sizeof(driver)))
+		return vfio_error(kd->name, -ENODEV, "not bound to vfio-pci, no driver has it; %s",
+				  remedy(kd, how, sizeof(how)));
+	if (is_vfio_driver(driver))
+		return vfio_error(kd->name, -EOPNOTSUPP, "bound to %s, but " NO_CDEV, driver);
+	return vfio_error(kd->name, -EBUSY,
+			  "not bound to vfio-pci, the host's driver %s has it; %s", driver,
 			  remedy(kd, how, sizeof(how)));
-		return -ENODEV;
-	}
-	if (is_vfio_driver(driver)) {
-		log_error("vfio %s: bound to %s, but " NO_CDEV, kd->name, driver);
-		return -EOPNOTSUPP;
-	}
-	log_error("vfio %s: not bound to vfio-pci, the host's driver %s has it; %s", kd->name,
-		  driver, remedy(kd, how, sizeof(how)));
-	return -EBUSY;
 }
 
 int kernel_explain_node(const struct kernel_device *kd, int error)
 {
 	switch (error) {
 	case -ENOENT:
-		log_error(
-			"vfio %s: sysfs has vfio%u, but there is no %s; is /dev a devtmpfs, and is "
-			"the node let into this container?",
-			kd->name, kd->vdev.index, kd->node);
-		break;
+		return vfio_error(
+			kd->name, error,
+			"sysfs has vfio%u, but there is no %s; is /dev a devtmpfs, and is the "
+			"node let into this container?",
+			kd->vdev.index, kd->node);
 	case -EACCES:
 	case -EPERM:
-		log_error("vfio %s: no permission to open %s; run as root, or chown %u %s",
-			  kd->name, kd->node, (unsigned)geteuid(), kd->node);
-		break;
+		return vfio_error(kd->name, error,
+				  "no permission to open %s; run as root, or chown %u %s", kd->node,
+				  (unsigned)geteuid(), kd->node);
 	case -ENODEV:
 	case -ENXIO:
-		log_error("vfio %s: the host is taking the device away (%s: %s)", kd->name,
-			  kd->node, host_strerror(-error));
-		break;
+		return vfio_error(kd->name, error, "the host is taking the device away (%s: %s)",
+				  kd->node, host_strerror(-error));
 	default:
-		log_error("vfio %s: %s: %s", kd->name, kd->node, host_strerror(-error));
-		break;
+		return vfio_error(kd->name, error, "%s: %s", kd->node, host_strerror(-error));
 	}
-	return error;
 }
 
 /* Does process @pid hold @target open? */
@@ -179,7 +173,7 @@ static const char *group_of(const struct kernel_device *kd, char *group, size_t 
 }
 
 /* EPERM of BIND: somebody else in the group, or interrupts that are not isolated. */
-static void explain_eperm(const struct kernel_device *kd)
+static int explain_eperm(const struct kernel_device *kd, int error)
 {
 	const struct kernel_calls *calls = kd->calls;
 	char dir[VFIO_PATH_SIZE + 32], path[2 * VFIO_PATH_SIZE], driver[64], group[16], who[64];
@@ -198,8 +192,8 @@ static void explain_eperm(const struct kernel_device *kd)
 		if (!strcmp(member, kd->name) || !driver_of(calls, path, driver, sizeof(driver)) ||
 		    is_harmless_driver(driver))
 			continue;
-		log_error("vfio %s: IOMMU group %s also holds %s (%s); sluice bind %s --group",
-			  kd->name, group, member, driver, kd->name);
+		vfio_error(kd->name, 0, "IOMMU group %s also holds %s (%s); sluice bind %s --group",
+			   group, member, driver, kd->name);
 		said = true;
 	}
 	for (size_t i = 0; i < members.count && !said; i++) {
@@ -214,18 +208,20 @@ static void explain_eperm(const struct kernel_device *kd)
 		}
 		host_list_free(&nodes);
 		if (said)
-			log_error("vfio %s: IOMMU group %s also holds %s, which %s uses; a group "
-				  "serves one VM only",
-				  kd->name, group, member, who);
+			vfio_error(kd->name, 0,
+				   "IOMMU group %s also holds %s, which %s uses; a group serves "
+				   "one VM only",
+				   group, member, who);
 	}
 	if (members.names)
 		host_list_free(&members);
-	if (!said)
-		log_error(
-			"vfio %s: the platform does not isolate its interrupts; turn on interrupt "
-			"remapping in the firmware, or accept that the guest can forge interrupts: "
-			"echo 1 >/sys/module/iommufd/parameters/allow_unsafe_interrupts",
-			kd->name);
+	if (said)
+		return error;
+	return vfio_error(
+		kd->name, error,
+		"the platform does not isolate its interrupts; turn on interrupt remapping "
+		"in the firmware, or accept that the guest can forge interrupts: echo 1 "
+		">/sys/module/iommufd/parameters/allow_unsafe_interrupts");
 }
 
 int kernel_explain_bind(const struct kernel_device *kd, int error)
@@ -235,70 +231,60 @@ int kernel_explain_bind(const struct kernel_device *kd, int error)
 
 	switch (error) {
 	case -EPERM:
-		explain_eperm(kd);
-		break;
+		return explain_eperm(kd, error);
 	case -EBUSY:
 		snprintf(path, sizeof(path), "/dev/vfio/%s", group_of(kd, group, sizeof(group)));
 		if (!find_user(kd->calls, path, who, sizeof(who)))
 			snprintf(who, sizeof(who), "somebody");
-		log_error("vfio %s: %s uses IOMMU group %s by the legacy interface (%s); end it "
-			  "first",
-			  kd->name, who, group, path);
-		break;
+		return vfio_error(
+			kd->name, error,
+			"%s uses IOMMU group %s by the legacy interface (%s); end it first", who,
+			group, path);
 	case -EACCES:
-		log_error("vfio %s: %s", kd->name,
-			  token ? "the VF token is not the one that its physical function has"
-				: "a VF token is needed, since its physical function is bound to "
-				  "vfio-pci too: token=UUID");
-		break;
+		return vfio_error(
+			kd->name, error, "%s",
+			token ? "the VF token is not the one that its physical function has"
+			      : "a VF token is needed, since its physical function is bound to "
+				"vfio-pci too: token=UUID");
 	case -EINVAL:
 		if (kd->node[0] && find_user(kd->calls, kd->node, who, sizeof(who)))
-			log_error("vfio %s: %s has the device; it serves one VM at a time",
-				  kd->name, who);
-		else if (token)
-			log_error("vfio %s: it takes no VF token (it is no virtual function of a "
-				  "vfio-pci device, or this kernel knows none); leave token= out",
-				  kd->name);
-		else
-			log_error(
-				"vfio %s: the device is in use already, or its descriptor is bound "
-				"already",
-				kd->name);
-		break;
+			return vfio_error(kd->name, error,
+					  "%s has the device; it serves one VM at a time", who);
+		return vfio_error(kd->name, error, "%s",
+				  token ? "it takes no VF token (it is no virtual function of a "
+					  "vfio-pci device, or this kernel knows none); leave "
+					  "token= out"
+					: "the device is in use already, or its descriptor is "
+					  "bound already");
 	case -ESRCH:
 		/* Drivers that follow guest pages through KVM (i915's kvmgt.c). */
-		log_error("vfio %s: its driver works only with a KVM, the virtual machine that the "
-			  "device is for, %s",
-			  kd->name,
-			  kd->vdev.kvm ? "and does not take this one; see dmesg"
-				       : "and there is none here; pass it to a guest of this host "
-					 "(sluice run), it cannot be served to another process");
-		break;
+		return vfio_error(
+			kd->name, error,
+			"its driver works only with a KVM, the virtual machine that the device "
+			"is for, %s",
+			kd->vdev.kvm ? "and does not take this one; see dmesg"
+				     : "and there is none here; pass it to a guest of this host "
+				       "(sluice run), it cannot be served to another process");
 	case -E2BIG:
-		log_error("vfio %s: this kernel takes no VF token at the device node; leave token= "
-			  "out or use a newer kernel",
-			  kd->name);
-		break;
+		return vfio_error(
+			kd->name, error,
+			"this kernel takes no VF token at the device node; leave token= out or "
+			"use a newer kernel");
 	case -EBADF:
 	case -EBADFD:
-		log_error("vfio %s: the iommufd descriptor is none; pass an open /dev/iommu "
-			  "(--iommufd fd=N)",
-			  kd->name);
-		break;
+		return vfio_error(
+			kd->name, error,
+			"the iommufd descriptor is none; pass an open /dev/iommu (--iommufd fd=N)");
 	case -ENOTTY:
-		log_error("vfio %s: this descriptor is of the legacy interface, or " NO_CDEV,
-			  kd->name);
-		break;
+		return vfio_error(kd->name, error,
+				  "this descriptor is of the legacy interface, or " NO_CDEV);
 	case -EAGAIN:
-		log_error("vfio %s: a device that shares its reset is being reset; try again",
-			  kd->name);
-		break;
+		return vfio_error(kd->name, error,
+				  "a device that shares its reset is being reset; try again");
 	default:
-		log_error("vfio %s: the kernel cannot open the device: %s; see dmesg", kd->name,
-			  strerror(-error));
-		break;
+		return vfio_error(kd->name, error,
+				  "the kernel cannot open the device: %m; see dmesg");
 	}
-	return error;
 }
 
 int kernel_explain_attach(const struct kernel_device *kd, const struct kernel_ioas *space,
@@ -307,25 +293,20 @@ int kernel_explain_attach(const struct kernel_device *kd, const struct kernel_io
 	switch (error) {
 	case -ENOMEM:
 		kernel_explain_pin(space, kd->name, 0);
-		break;
+		return error;
 	case -EADDRINUSE:
-		log_error(
-			"vfio %s: its IOMMU reserves addresses at which the guest has memory; add "
-			"the device at launch, so that the memory is laid out around them",
-			kd->name);
-		break;
+		return vfio_error(
+			kd->name, error,
+			"its IOMMU reserves addresses at which the guest has memory; add the "
+			"device at launch, so that the memory is laid out around them");
 	case -EINVAL:
-		log_error("vfio %s: its IOMMU takes no page table of this VM; a device of the same "
-			  "IOMMU group may be attached elsewhere",
-			  kd->name);
-		break;
+		return vfio_error(
+			kd->name, error,
+			"its IOMMU takes no page table of this VM; a device of the same IOMMU "
+			"group may be attached elsewhere");
 	case -EBUSY:
-		log_error("vfio %s: the device is being reset; try again", kd->name);
-		break;
+		return vfio_error(kd->name, error, "the device is being reset; try again");
 	default:
-		log_error("vfio %s: cannot attach it to the guest's memory: %s", kd->name,
-			  strerror(-error));
-		break;
+		return vfio_error(kd->name, error, "cannot attach it to the guest's memory: %m");
 	}
-	return error;
 }

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/kernel/kernel.h"
 #include "devices/vfio/providers/kernel/reserved.h"
-#include "vmm/base/log.h"
 
 /* More than any chain of today: a sparse area takes 16 bytes. */
 #define MAX_REGION_INFO 65536
@@ -40,17 +40,14 @@ static int get_hw_info(struct kernel_device *kd, uint32_t device_id)
 		return 0;
 	case -EOPNOTSUPP:
 		/* By a passed descriptor, since its node's name would have told. */
-		log_error("vfio %s: it has no IOMMU, so a guest's DMA would hit the host's memory",
-			  kd->name);
-		return rc;
+		return vfio_error(kd->name, rc,
+				  "it has no IOMMU, so a guest's DMA would hit the host's memory");
 	case -ENOTTY:
 		/* A kernel before the question. */
 		kd->vdev.iommufd_kind = VFIO_IOMMUFD_PHYSICAL;
 		return 0;
 	default:
-		log_error("vfio %s: what its IOMMU can do is not known: %s", kd->name,
-			  strerror(-rc));
-		return rc;
+		return vfio_error(kd->name, rc, "what its IOMMU can do is not known: %m");
 	}
 }
 
@@ -64,8 +61,7 @@ static void kvm_file_del(struct kernel_device *kd)
 	rc = calls->kvm_file_del(calls->ctx, kd->vdev.kvm, kd->fd);
 	/* KVM holds a reference to the file: the device would stay open until the VM is gone. */
 	if (rc)
-		log_error("vfio %s: KVM does not let go of the device: %s", kd->name,
-			  strerror(-rc));
+		vfio_error(kd->name, rc, "KVM does not let go of the device: %m");
 }
 
 static void close_node(struct kernel_device *kd)
@@ -93,8 +89,7 @@ static int kernel_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx, uint3
 	if (vdev->kvm) {
 		rc = calls->kvm_file_add(calls->ctx, vdev->kvm, kd->fd);
 		if (rc) {
-			log_error("vfio %s: KVM does not take the device: %s", kd->name,
-				  strerror(-rc));
+			vfio_error(kd->name, rc, "KVM does not take the device: %m");
 			goto close_node;
 		}
 	}
@@ -337,8 +332,7 @@ static int match(const struct vfio_config *config)
 
 	if (!rc)
 		return 1;
-	log_error("vfio %s: %s", config->name, vfio_name_reason(rc));
-	return rc;
+	return vfio_error(config->name, rc, "%s", vfio_name_reason(rc));
 }
 
 /* Is the device there already, under this name or another? */
@@ -349,9 +343,8 @@ static int check_twice(const struct vfio_provider_env *env, const struct kernel_
 
 	if (!other || other->ops != &kernel_ops)
 		return 0;
-	log_error("vfio %s: the device is named twice, %s and %s; name it once", kd->name,
-		  kernel_device(other)->spelled, kd->spelled);
-	return -EEXIST;
+	return vfio_error(kd->name, -EEXIST, "the device is named twice, %s and %s; name it once",
+			  kernel_device(other)->spelled, kd->spelled);
 }
 
 static int create(const struct vfio_provider_env *env, const struct vfio_config *config,

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/kernel/kernel.h"
-#include "vmm/base/log.h"
 
 int kernel_reserved_parse(const char *text, struct iova_range *ranges, size_t *count)
 {
@@ -56,7 +56,7 @@ int kernel_reserved(struct vfio_device *vdev, struct iova_range *ranges, size_t 
 	}
 	r = kernel_reserved_parse(text, ranges, count);
 	if (r == -EINVAL) {
-		log_debug("vfio %s: %s is not understood", kd->name, path);
+		vfio_debug(kd->name, 0, "%s is not understood", path);
 		*count = 0;
 		return 0;
 	}

@@ -6,9 +6,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/soft/soft.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
 static void on_event(void *ctx, uint32_t events)
@@ -42,11 +42,11 @@ static void on_event(void *ctx, uint32_t events)
 	 * afterwards. What else there is comes with the next turn of the loop.
 	 */
 	if (gone) {
-		log_warn("vfio %s: the device was taken away", sd->vdev.dev);
+		vfio_warn(sd->vdev.dev, 0, "the device was taken away");
 		if (upward && upward->gone)
 			upward->gone(upward_ctx);
 	} else if (failed) {
-		log_warn("vfio %s: the device reports an unrecoverable error", sd->vdev.dev);
+		vfio_warn(sd->vdev.dev, 0, "the device reports an unrecoverable error");
 		if (upward && upward->error)
 			upward->error(upward_ctx);
 	} else if (requested && upward && upward->request) {
@@ -82,8 +82,7 @@ int soft_events_open(struct soft_device *sd)
 			      : loop_add_fd(sd->loop, sd->event_fd, EPOLLIN, on_event, sd,
 					    &sd->event_source);
 	if (rc) {
-		log_error("vfio %s: cannot listen for its events: %s", sd->vdev.dev,
-			  host_strerror(-rc));
+		vfio_error(sd->vdev.dev, 0, "cannot listen for its events: %s", host_strerror(-rc));
 		soft_events_close(sd);
 	}
 	return rc;

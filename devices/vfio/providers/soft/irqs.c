@@ -12,10 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/soft/soft.h"
 #include "vmm/base/eventfd.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
 #define DATA   (set->flags & VFIO_IRQ_SET_DATA_TYPE_MASK)
@@ -400,8 +400,8 @@ int soft_irqs_create(struct soft_device *sd)
 		sd->vectors[i] = -1;
 	rc = eventfd_signaller_create(&sd->signaller);
 	if (rc)
-		log_error("vfio %s: no file to signal its interrupts by: %s", sd->vdev.dev,
-			  host_strerror(-rc));
+		vfio_error(sd->vdev.dev, rc, "no file to signal its interrupts by: %s",
+			   host_strerror(-rc));
 	return rc;
 }
 

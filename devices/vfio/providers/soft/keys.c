@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vmm/base/log.h"
+#include "devices/vfio/message.h"
 #include "vmm/base/text.h"
 
 #define NUMBER_MAX 1000000000u
@@ -172,17 +172,14 @@ int soft_keys_parse(const struct vfio_config *config, struct soft_keys *keys)
 		bool known;
 		const char *takes = take(keys, key->name, key->value, &known);
 
-		if (!known) {
-			log_error("vfio %s: %s: no such key of this device; sluice list --json "
-				  "names them, man sluice explains them",
-				  config->name, key->name);
-			return -EINVAL;
-		}
-		if (takes) {
-			log_error("vfio %s: %s=%s: it takes %s", config->name, key->name,
-				  key->value ? key->value : "", takes);
-			return -EINVAL;
-		}
+		if (!known)
+			return vfio_error(config->name, -EINVAL,
+					  "%s: no such key of this device; sluice list --json "
+					  "names them, man sluice explains them",
+					  key->name);
+		if (takes)
+			return vfio_error(config->name, -EINVAL, "%s=%s: it takes %s", key->name,
+					  key->value ? key->value : "", takes);
 	}
 	return 0;
 }

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/migration_states.h"
 #include "devices/vfio/providers/soft/soft.h"
-#include "vmm/base/log.h"
 
 /* An id that no object has: what is emulated cannot be asked for hardware (iommufd answers ENOENT). */
 #define EMULATED_ID 1
@@ -22,10 +22,8 @@ static int soft_bind(struct vfio_device *vdev, struct iommufd_ctx *ictx, uint32_
 	struct soft_device *sd = soft_device(vdev);
 
 	(void)ictx;
-	if (sd->gone) {
-		log_error("vfio %s: the device was taken away", vdev->dev);
-		return -ENODEV;
-	}
+	if (sd->gone)
+		return vfio_error(vdev->dev, -ENODEV, "the device was taken away");
 	vdev->iommufd_kind = VFIO_IOMMUFD_EMULATED;
 	vdev->max_pasids = sd->keys.pasid ? 1u << REFERENCE_PASID_BITS : 0;
 	*out_device_id = EMULATED_ID;
@@ -319,8 +317,7 @@ static int match(const struct vfio_config *config)
 		return 0;
 	if (!strcmp(config->name, "soft:reference"))
 		return 1;
-	log_error("vfio %s: no such soft device; there is soft:reference", config->name);
-	return -EINVAL;
+	return vfio_error(config->name, -EINVAL, "no such soft device; there is soft:reference");
 }
 
 static struct soft_device *allocate(void)
@@ -341,11 +338,9 @@ static struct soft_device *allocate(void)
 
 static int check_text(const struct vfio_config *config, struct soft_keys *keys)
 {
-	if (config->has_token) {
-		log_error("vfio %s: a soft device takes no VF token; leave token= out",
-			  config->name);
-		return -EINVAL;
-	}
+	if (config->has_token)
+		return vfio_error(config->name, -EINVAL,
+				  "a soft device takes no VF token; leave token= out");
 	return soft_keys_parse(config, keys);
 }
 

@@ -5,9 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/soft/soft.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 
 static int memory_create(struct soft_device *sd, struct soft_memory *memory, uint64_t size,
 			 const char *name)
@@ -26,9 +26,8 @@ static int memory_create(struct soft_device *sd, struct soft_memory *memory, uin
 	rc = -errno;
 	memory->bytes = NULL;
 failed:
-	log_error("vfio %s: no memory of %llu bytes for the device: %s", sd->vdev.dev,
-		  (unsigned long long)size, host_strerror(-rc));
-	return rc;
+	return vfio_error(sd->vdev.dev, rc, "no memory of %llu bytes for the device: %s",
+			  (unsigned long long)size, host_strerror(-rc));
 }
 
 /* BAR0 as a whole, so that offsets in region and file agree; its registers take no memory. */

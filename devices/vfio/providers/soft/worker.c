@@ -8,9 +8,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/soft/soft.h"
 #include "vmm/base/dma.h"
-#include "vmm/base/log.h"
 
 void soft_lock(struct soft_device *sd)
 {
@@ -130,10 +130,8 @@ int soft_worker_start(struct soft_device *sd)
 	pthread_sigmask(SIG_BLOCK, &ending, &before);
 	rc = -pthread_create(&sd->worker, NULL, worker, sd);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc) {
-		log_error("vfio %s: no thread for its DMA: %s", sd->vdev.dev, strerror(-rc));
-		return rc;
-	}
+	if (rc)
+		return vfio_error(sd->vdev.dev, rc, "no thread for its DMA: %m");
 	pthread_setname_np(sd->worker, "soft-dma");
 	return 0;
 }

@@ -12,9 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
 #define WATCHED        (EPOLLIN | EPOLLRDHUP)
@@ -305,34 +305,33 @@ static int agree(struct user_device *ud, struct user_connection *connection,
 	struct vfio_user_version answer;
 	int rc;
 
-	if (reply->error) {
-		log_error("vfio %s: the server refuses version %u.%u of the protocol: %s",
-			  ud->vdev.dev, own->major, own->minor, strerror((int)reply->error));
-		return user_errno(reply->error);
-	}
+	if (reply->error)
+		return vfio_error(ud->vdev.dev, user_errno(reply->error),
+				  "the server refuses version %u.%u of the protocol: %m",
+				  own->major, own->minor);
 	rc = vfio_user_version_decode(reply, &answer);
 	if (rc == -ENOMEM)
 		return rc;
 	if (rc) {
-		log_error("vfio %s: the server's capabilities cannot be read (%s); it does not "
-			  "speak vfio-user as it is specified",
-			  ud->vdev.dev, strerror(-rc));
+		vfio_error(ud->vdev.dev, rc,
+			   "the server's capabilities cannot be read (%m); it does not speak "
+			   "vfio-user as it is specified");
 		return -EPROTO;
 	}
-	if (vfio_user_version_accept(own, &answer, fd_count, &connection->limits)) {
-		log_error("vfio %s: the server answers version %u.%u to %u.%u, or with what was "
-			  "not offered; another server is needed",
-			  ud->vdev.dev, answer.major, answer.minor, own->major, own->minor);
-		return -EPROTO;
-	}
+	if (vfio_user_version_accept(own, &answer, fd_count, &connection->limits))
+		return vfio_error(ud->vdev.dev, -EPROTO,
+				  "the server answers version %u.%u to %u.%u, or with what was not "
+				  "offered; another server is needed",
+				  answer.major, answer.minor, own->major, own->minor);
 	connection->max_dma_maps = answer.max_dma_maps;
 	atomic_store(&ud->max_data_xfer_size, connection->limits.max_data_xfer_size);
 	connection->extended = ud->options.commands == USER_COMMANDS_ALL ||
 			       (ud->options.commands == USER_COMMANDS_AUTO && answer.minor > 0);
-	log_debug("vfio %s: version %u.%u, %u descriptors and %u bytes in a message, %u maps%s",
-		  ud->vdev.dev, answer.major, answer.minor, connection->limits.max_msg_fds,
-		  connection->limits.max_data_xfer_size, connection->max_dma_maps,
-		  connection->extended ? "" : ", basic commands only");
+	vfio_debug(ud->vdev.dev, 0,
+		   "version %u.%u, %u descriptors and %u bytes in a message, %u maps%s",
+		   answer.major, answer.minor, connection->limits.max_msg_fds,
+		   connection->limits.max_data_xfer_size, connection->max_dma_maps,
+		   connection->extended ? "" : ", basic commands only");
 	return 0;
 }
 
@@ -369,10 +368,8 @@ static int watch(struct user_device *ud, struct user_connection *connection)
 		return 0;
 	rc = loop_add_fd(ud->loop, vfio_user_channel_fd(connection->channel), WATCHED, on_socket,
 			 ud, &source);
-	if (rc) {
-		log_error("vfio %s: its socket cannot be watched: %s", ud->vdev.dev, strerror(-rc));
-		return rc;
-	}
+	if (rc)
+		return vfio_error(ud->vdev.dev, rc, "its socket cannot be watched: %m");
 	pthread_mutex_lock(&ud->lock);
 	connection->source = source;
 	if (connection->calls || ud->failed)
@@ -431,9 +428,9 @@ static void await_end(struct user_device *ud, struct user_connection *connection
 	if (vfio_user_channel_error(connection->channel) || shutdown(fd, SHUT_WR))
 		return;
 	if (poll(&poll_fd, 1, END_TIMEOUT_MS) == 0)
-		log_warn("vfio %s: the server does not end the connection; it may still have the "
-			 "guest's memory",
-			 ud->vdev.dev);
+		vfio_warn(ud->vdev.dev, 0,
+			  "the server does not end the connection; it may still have the guest's "
+			  "memory");
 }
 
 void user_disconnect(struct user_device *ud)

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
-#include "vmm/base/log.h"
 
 /* ---- what the server has ----------------------------------------------------------------------- */
 
@@ -60,11 +60,9 @@ static int map_at_server(struct user_device *ud, struct user_map *map)
 	if (rc && !user_connected(ud))
 		return 0;
 	if (rc)
-		log_error("vfio %s: the server does not take the guest's memory at %#llx, %#llx "
-			  "bytes: "
-			  "%s",
-			  ud->vdev.dev, (unsigned long long)area->iova,
-			  (unsigned long long)area->length, strerror(-rc));
+		vfio_error(ud->vdev.dev, rc,
+			   "the server does not take the guest's memory at %#llx, %#llx bytes: %m",
+			   (unsigned long long)area->iova, (unsigned long long)area->length);
 	else
 		map->mapped = true;
 	return rc;
@@ -106,10 +104,10 @@ static int mirror_map(void *ctx, const struct ioas_area *area)
 		return -EOPNOTSUPP;
 	pthread_mutex_lock(&ud->dma_lock);
 	if (user_connected(ud) && ud->map_count >= most) {
-		log_error("vfio %s: the server takes %u maps of memory, and the guest's has more "
-			  "pieces",
-			  ud->vdev.dev, most);
-		rc = -ENOSPC;
+		rc = vfio_error(
+			ud->vdev.dev, -ENOSPC,
+			"the server takes %u maps of memory, and the guest's has more pieces",
+			most);
 	} else {
 		rc = add(ud, area);
 		if (!rc) {
@@ -227,12 +225,11 @@ int user_attach_ioas(struct vfio_device *vdev, uint32_t *pt_id)
 		leave(ud);
 	rc = join(ud, space);
 	if (rc && old && join(ud, old)) {
-		log_error("vfio %s: lost its attachment to the guest's memory", vdev->dev);
+		vfio_error(vdev->dev, 0, "lost its attachment to the guest's memory");
 		vdev->iommufd_attached = false;
 	}
 	if (rc == -ENOMEM)
-		log_error("vfio %s: cannot be attached to the guest's memory: %s", vdev->dev,
-			  strerror(-rc));
+		vfio_error(vdev->dev, rc, "cannot be attached to the guest's memory: %m");
 	return rc;
 }
 
@@ -313,11 +310,10 @@ void user_serve(void *ctx, struct vfio_user_packet *packet)
 		rc = dma_write(ud, command.dma.addr, command.data, command.data_size);
 	}
 	if (rc)
-		log_debug("vfio %s: %s of the server: %s", ud->vdev.dev,
-			  vfio_user_command_name(command.command)
-				  ? vfio_user_command_name(command.command)
-				  : "a command",
-			  strerror(-rc));
+		vfio_debug(ud->vdev.dev, rc, "%s of the server: %m",
+			   vfio_user_command_name(command.command)
+				   ? vfio_user_command_name(command.command)
+				   : "a command");
 	reply.error = (uint32_t)-rc;
 	/* Whatever comes of the reply, the next call of the channel says so. */
 	if (!command.no_reply)

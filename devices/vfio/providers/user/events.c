@@ -5,10 +5,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
 #include "vmm/base/eventfd.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
 static bool server_has(const struct user_device *ud, unsigned index)
@@ -47,12 +47,12 @@ static void on_event(void *ctx, uint32_t events)
 	event->count++;
 	if (event->index == VFIO_PCI_REQ_IRQ_INDEX) {
 		if (!count)
-			log_warn("vfio %s: the server wants the device back", vdev->dev);
+			vfio_warn(vdev->dev, 0, "the server wants the device back");
 		if (upward && upward->request)
 			upward->request(vdev->events_ctx, count);
 		return;
 	}
-	log_error("vfio %s: the server reports an unrecoverable error of the device", vdev->dev);
+	vfio_error(vdev->dev, 0, "the server reports an unrecoverable error of the device");
 	if (upward && upward->error)
 		upward->error(vdev->events_ctx);
 }
@@ -79,20 +79,18 @@ static int event_open(struct user_device *ud, struct user_event *event, unsigned
 	event->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (event->fd < 0) {
 		rc = -errno;
-		log_error("vfio %s: no eventfd: %s", ud->vdev.dev, host_strerror(-rc));
-		return rc;
+		return vfio_error(ud->vdev.dev, rc, "no eventfd: %s", host_strerror(-rc));
 	}
 	rc = arm(event);
 	if (rc) {
-		log_debug("vfio %s: the server does not report %s: %s", ud->vdev.dev,
-			  index == VFIO_PCI_REQ_IRQ_INDEX ? "requests" : "errors", strerror(-rc));
+		vfio_debug(ud->vdev.dev, rc, "the server does not report %s: %m",
+			   index == VFIO_PCI_REQ_IRQ_INDEX ? "requests" : "errors");
 		event_close(event);
 		return user_connected(ud) ? 0 : -ENODEV;
 	}
 	rc = loop_add_fd(ud->loop, event->fd, EPOLLIN, on_event, event, &event->source);
 	if (rc) {
-		log_error("vfio %s: cannot listen to the server's eventfd: %s", ud->vdev.dev,
-			  strerror(-rc));
+		vfio_error(ud->vdev.dev, rc, "cannot listen to the server's eventfd: %m");
 		event_close(event);
 	}
 	return rc;

@@ -8,8 +8,8 @@
 #include <unistd.h>
 #include <linux/kvm.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
-#include "vmm/base/log.h"
 
 #define MAX_IOEVENTFDS 1024
 #define KNOWN_FLAGS    (KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO)
@@ -81,8 +81,8 @@ int user_io_fds_get(struct user_device *ud, uint32_t index, struct user_region *
 		if (reply.io_fds.count > MAX_IOEVENTFDS ||
 		    argsz > sizeof(reply.io_fds) +
 				    MAX_IOEVENTFDS * sizeof(struct vfio_user_sub_region)) {
-			log_debug("vfio %s: region %u has more I/O descriptors than any device",
-				  ud->vdev.dev, index);
+			vfio_debug(ud->vdev.dev, 0,
+				   "region %u has more I/O descriptors than any device", index);
 			return 0;
 		}
 		rc = ask(ud, index, argsz, &reply, &packet);

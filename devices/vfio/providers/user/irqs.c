@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
-#include "vmm/base/log.h"
 
 #define KNOWN_FLAGS                                                                                \
 	(VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED |               \
@@ -40,10 +40,11 @@ int user_irqs_get(struct user_device *ud, struct vfio_irq_info **out)
 		irqs[i].index = i;
 		vfio_user_packet_free(packet);
 		if (!rc && irqs[i].count > MAX_VECTORS) {
-			log_error("vfio %s: interrupt %u of the server has %u vectors; the device "
-				  "cannot be used",
-				  ud->vdev.dev, i, irqs[i].count);
-			rc = -EPROTO;
+			rc = vfio_error(
+				ud->vdev.dev, -EPROTO,
+				"interrupt %u of the server has %u vectors; the device cannot "
+				"be used",
+				i, irqs[i].count);
 		}
 	}
 	if (rc) {

@@ -3,8 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
-#include "vmm/base/log.h"
 
 int user_explain_connect(const struct user_device *ud, int error)
 {
@@ -12,34 +12,29 @@ int user_explain_connect(const struct user_device *ud, int error)
 
 	switch (error) {
 	case -ENOENT:
-		log_error(
-			"vfio %s: there is no socket %s; start the server first (`sluice serve` is "
-			"one)",
-			ud->vdev.dev, path);
-		break;
+		return vfio_error(
+			ud->vdev.dev, error,
+			"there is no socket %s; start the server first (`sluice serve` is one)",
+			path);
 	case -ECONNREFUSED:
-		log_error("vfio %s: nobody listens at %s; start the server (again)", ud->vdev.dev,
-			  path);
-		break;
+		return vfio_error(ud->vdev.dev, error,
+				  "nobody listens at %s; start the server (again)", path);
 	case -EACCES:
 	case -EPERM:
-		log_error("vfio %s: no permission to connect to %s; chown it to user %u",
-			  ud->vdev.dev, path, (unsigned)geteuid());
-		break;
+		return vfio_error(ud->vdev.dev, error,
+				  "no permission to connect to %s; chown it to user %u", path,
+				  (unsigned)geteuid());
 	case -EAGAIN:
-		log_error("vfio %s: the server at %s does not take the connection; it serves "
-			  "somebody else, or is stopped",
-			  ud->vdev.dev, path);
-		break;
+		return vfio_error(
+			ud->vdev.dev, error,
+			"the server at %s does not take the connection; it serves somebody "
+			"else, or is stopped",
+			path);
 	case -EPROTOTYPE:
-		log_error("vfio %s: %s is no stream socket", ud->vdev.dev, path);
-		break;
+		return vfio_error(ud->vdev.dev, error, "%s is no stream socket", path);
 	default:
-		log_error("vfio %s: cannot connect to %s: %s", ud->vdev.dev, path,
-			  strerror(-error));
-		break;
+		return vfio_error(ud->vdev.dev, error, "cannot connect to %s: %m", path);
 	}
-	return error;
 }
 
 void user_explain_failure(const struct user_device *ud, unsigned command, int error,
@@ -55,36 +50,36 @@ void user_explain_failure(const struct user_device *ud, unsigned command, int er
 			  "take over at a reset)";
 
 	if (why) {
-		log_error("vfio %s: %s, the server's answer cannot be true: %s; %s", ud->vdev.dev,
-			  name ? name : "?", why, next);
+		vfio_error(ud->vdev.dev, 0, "%s, the server's answer cannot be true: %s; %s",
+			   name ? name : "?", why, next);
 		return;
 	}
 	switch (error) {
 	case -ECONNRESET:
-		log_error("vfio %s: the server ended the connection%s%s; %s", ud->vdev.dev,
-			  name ? " instead of answering " : "", name ? name : "", next);
+		vfio_error(ud->vdev.dev, 0, "the server ended the connection%s%s; %s",
+			   name ? " instead of answering " : "", name ? name : "", next);
 		break;
 	case -ETIMEDOUT:
-		log_error("vfio %s: the server did not answer %s within %u seconds%s (timeout=); "
-			  "%s",
-			  ud->vdev.dev, name ? name : "", ud->options.timeout_ms / 1000,
-			  command == VFIO_USER_DMA_MAP || command == VFIO_USER_DMA_UNMAP
-				  ? " and one more for each 256 MiB"
-			  : command == VFIO_USER_VERSION ? ", or another client has it"
-							 : "",
-			  next);
+		vfio_error(ud->vdev.dev, 0,
+			   "the server did not answer %s within %u seconds%s (timeout=); %s",
+			   name ? name : "", ud->options.timeout_ms / 1000,
+			   command == VFIO_USER_DMA_MAP || command == VFIO_USER_DMA_UNMAP
+				   ? " and one more for each 256 MiB"
+			   : command == VFIO_USER_VERSION ? ", or another client has it"
+							  : "",
+			   next);
 		break;
 	case -EPROTO:
 	case -E2BIG:
-		log_error("vfio %s: the server sent what is no answer%s%s; %s", ud->vdev.dev,
-			  name ? " to " : "", name ? name : "", next);
+		vfio_error(ud->vdev.dev, 0, "the server sent what is no answer%s%s; %s",
+			   name ? " to " : "", name ? name : "", next);
 		break;
 	case -ENOBUFS:
-		log_error("vfio %s: the server sends commands without end; %s", ud->vdev.dev, next);
+		vfio_error(ud->vdev.dev, 0, "the server sends commands without end; %s", next);
 		break;
 	default:
-		log_error("vfio %s: the connection failed%s%s: %s; %s", ud->vdev.dev,
-			  name ? " in " : "", name ? name : "", strerror(-error), next);
+		vfio_error(ud->vdev.dev, error, "the connection failed%s%s: %m; %s",
+			   name ? " in " : "", name ? name : "", next);
 		break;
 	}
 }

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/provider.h"
-#include "vmm/base/log.h"
 
 #define PREFIX            "user:"
 #define DEFAULT_TIMEOUT_S 10
@@ -15,8 +15,7 @@
 
 static int refuse(const struct vfio_config *config, const char *key, const char *allowed)
 {
-	log_error("vfio %s: %s takes %s", config->name, key, allowed);
-	return -EINVAL;
+	return vfio_error(config->name, -EINVAL, "%s takes %s", key, allowed);
 }
 
 static bool take_switch(const char *value, bool *out)
@@ -82,10 +81,10 @@ static int take_key(const struct vfio_config *config, const struct vfio_key *key
 		return take_commands(key->value, &out->commands)
 			       ? 0
 			       : refuse(config, "commands", "auto, basic or all");
-	log_error("vfio %s: unknown key \"%s\"; a device behind a socket has timeout, reconnect, "
-		  "posted-writes and commands",
-		  config->name, key->name);
-	return -EINVAL;
+	return vfio_error(config->name, -EINVAL,
+			  "unknown key \"%s\"; a device behind a socket has timeout, reconnect, "
+			  "posted-writes and commands",
+			  key->name);
 }
 
 int user_path_check(const struct vfio_config *config)
@@ -94,10 +93,10 @@ int user_path_check(const struct vfio_config *config)
 
 	if (*path && strlen(path) < sizeof(((struct sockaddr_un *)0)->sun_path))
 		return 0;
-	log_error("vfio %s: after \"" PREFIX
-		  "\" comes the path of a server's socket, up to %zu bytes",
-		  config->name, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
-	return -EINVAL;
+	return vfio_error(config->name, -EINVAL,
+			  "after \"" PREFIX
+			  "\" comes the path of a server's socket, up to %zu bytes",
+			  sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 }
 
 int user_options_parse(const struct vfio_config *config, struct user_options *out)

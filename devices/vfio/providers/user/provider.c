@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
-#include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 
 #define PREFIX "user:"
@@ -49,9 +49,8 @@ int user_device_info(struct user_device *ud, struct vfio_user_device_info *out)
 	int rc = user_call(ud, &command, NULL, 0, &reply, &packet);
 
 	if (!rc && reply.error) {
-		rc = user_errno(reply.error);
-		log_error("vfio %s: the server does not say what its device is: %s", ud->vdev.dev,
-			  strerror(-rc));
+		rc = vfio_error(ud->vdev.dev, user_errno(reply.error),
+				"the server does not say what its device is: %m");
 	} else if (!rc) {
 		*out = reply.device_info;
 		/* Capabilities of it are none of the protocol's. */
@@ -61,11 +60,10 @@ int user_device_info(struct user_device *ud, struct vfio_user_device_info *out)
 	if (!rc && (out->num_regions > USER_MAX_REGIONS || out->num_irqs > USER_MAX_IRQS ||
 		    (out->flags & VFIO_DEVICE_FLAGS_PCI &&
 		     out->num_regions <= VFIO_PCI_CONFIG_REGION_INDEX))) {
-		log_error("vfio %s: the server's device has %u regions and %u kinds of interrupts; "
-			  "it "
-			  "cannot be used",
-			  ud->vdev.dev, out->num_regions, out->num_irqs);
-		rc = -EPROTO;
+		rc = vfio_error(ud->vdev.dev, -EPROTO,
+				"the server's device has %u regions and %u kinds of interrupts; it "
+				"cannot be used",
+				out->num_regions, out->num_irqs);
 	}
 	return rc;
 }
@@ -117,9 +115,9 @@ static int user_open(struct vfio_device *vdev)
 		goto undo;
 	ud->posted = ud->options.posted && may_post(ud);
 	if (ud->options.posted && !ud->posted)
-		log_warn("vfio %s: posted-writes=on has no effect: the device has mappings or "
-			 "eventfds, which posted writes would come too late for",
-			 vdev->dev);
+		vfio_warn(vdev->dev, 0,
+			  "posted-writes=on has no effect: the device has mappings or eventfds, "
+			  "which posted writes would come too late for");
 	rc = user_events_open(ud);
 	if (rc)
 		goto undo;
@@ -317,10 +315,9 @@ static int match(const struct vfio_config *config)
 
 static int check_text(const struct vfio_config *config, struct user_options *options)
 {
-	if (config->has_token) {
-		log_error("vfio %s: a server takes no VF token; leave token= out", config->name);
-		return -EINVAL;
-	}
+	if (config->has_token)
+		return vfio_error(config->name, -EINVAL,
+				  "a server takes no VF token; leave token= out");
 	return user_options_parse(config, options);
 }
 
@@ -341,10 +338,8 @@ static int create(const struct vfio_provider_env *env, const struct vfio_config 
 	rc = check_text(config, &options);
 	if (rc)
 		return rc;
-	if (env->sets && vfio_device_sets_find(env->sets, config->name)) {
-		log_error("vfio %s: the device is named twice; name it once", config->name);
-		return -EEXIST;
-	}
+	if (env->sets && vfio_device_sets_find(env->sets, config->name))
+		return vfio_error(config->name, -EEXIST, "the device is named twice; name it once");
 	ud = calloc(1, sizeof(*ud));
 	if (!ud)
 		return -ENOMEM;

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
-#include "vmm/base/log.h"
 
 static bool same_info(const struct user_device *ud, const struct vfio_user_device_info *info)
 {
@@ -38,10 +38,10 @@ static int check_same(struct user_device *ud, const struct user_region *regions,
 		what = same_irq(&ud->irqs[i], &irqs[i]) ? NULL : "interrupts";
 	if (!what)
 		return 0;
-	log_error("vfio %s: the server that listens now has a device with other %s; start one with "
-		  "the same device",
-		  ud->vdev.dev, what);
-	return -ENODEV;
+	return vfio_error(ud->vdev.dev, -ENODEV,
+			  "the server that listens now has a device with other %s; start one with "
+			  "the same device",
+			  what);
 }
 
 static int look(struct user_device *ud)
@@ -53,10 +53,9 @@ static int look(struct user_device *ud)
 
 	rc = user_device_info(ud, &info);
 	if (!rc && !same_info(ud, &info)) {
-		log_error("vfio %s: the server that listens now has another device; start one with "
-			  "the same",
-			  ud->vdev.dev);
-		rc = -ENODEV;
+		rc = vfio_error(
+			ud->vdev.dev, -ENODEV,
+			"the server that listens now has another device; start one with the same");
 	}
 	if (!rc)
 		rc = user_regions_get(ud, &regions);
@@ -98,7 +97,7 @@ int user_reconnect(struct user_device *ud)
 	} else {
 		user_migration_reset(ud);
 		user_log_free(ud);
-		log_warn("vfio %s: another server has the device", ud->vdev.dev);
+		vfio_warn(ud->vdev.dev, 0, "another server has the device");
 	}
 unlock:
 	pthread_mutex_unlock(&ud->reconnect_lock);

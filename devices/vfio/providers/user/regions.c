@@ -6,9 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
 #include "vmm/base/host.h"
-#include "vmm/base/log.h"
 
 #define MAX_REGION_INFO 65536 /* a chain of 4,000 sparse areas: more is no device */
 #define MAX_AREAS       1024
@@ -19,9 +19,8 @@
 
 static int refuse(const struct user_device *ud, uint32_t index, const char *why)
 {
-	log_error("vfio %s: region %u of the server %s; the device cannot be used", ud->vdev.dev,
-		  index, why);
-	return -EPROTO;
+	return vfio_error(ud->vdev.dev, -EPROTO,
+			  "region %u of the server %s; the device cannot be used", index, why);
 }
 
 /* ---- what the server says ---------------------------------------------------------------------- */
@@ -92,8 +91,8 @@ static bool long_enough(const struct user_device *ud, const struct user_region *
 	struct stat st;
 
 	if (!host_size_is_sealed(region->fd))
-		log_debug("vfio %s: region %u can be cut by its server", ud->vdev.dev,
-			  region->info.index);
+		vfio_debug(ud->vdev.dev, 0, "region %u can be cut by its server",
+			   region->info.index);
 	if (fstat(region->fd, &st))
 		return false;
 	/* Device nodes have no length to be judged by. */
