@@ -97,89 +97,97 @@ static bool fail_state(const char *text, struct reference_faults *faults)
 	return false;
 }
 
-const char *const soft_key_names[] = {
-	"vectors",        "memory",       "migration",       "pasid",       "log",       "mmap",
-	"fail-state",     "slow-stream",  "truncate-stream", "flip-stream", "data-size", "reinit",
-	"lose-interrupt", "remove-after", "error-after",     "dma-delay",   NULL,
+/* ---- the list --------------------------------------------------------------------------------- */
+
+enum kind { NUMBER, SWITCH, VECTORS, MEMORY, MIGRATION, FAIL_STATE };
+
+/* Name, kind, where the value goes, and the most of a number. */
+#define KEYS(KEY)                                                                                  \
+	KEY("vectors", VECTORS, vectors, REFERENCE_VECTORS_MAX)                                    \
+	KEY("memory", MEMORY, memory, 0)                                                           \
+	KEY("migration", MIGRATION, migration_flags, 0)                                            \
+	KEY("pasid", SWITCH, pasid, 0)                                                             \
+	KEY("log", SWITCH, log, 0)                                                                 \
+	KEY("mmap", SWITCH, mmap, 0)                                                               \
+	KEY("fail-state", FAIL_STATE, faults, 0)                                                   \
+	KEY("slow-stream", NUMBER, faults.slow_bytes, NUMBER_MAX)                                  \
+	KEY("truncate-stream", NUMBER, faults.truncate_at, NUMBER_MAX)                             \
+	KEY("flip-stream", NUMBER, faults.flip_at, NUMBER_MAX)                                     \
+	KEY("data-size", NUMBER, faults.lie_size_percent, 10000)                                   \
+	KEY("reinit", SWITCH, faults.reinit, 0)                                                    \
+	KEY("lose-interrupt", NUMBER, faults.lose_interrupt, NUMBER_MAX)                           \
+	KEY("remove-after", NUMBER, faults.remove_after, NUMBER_MAX)                               \
+	KEY("error-after", NUMBER, faults.error_after, NUMBER_MAX)                                 \
+	KEY("dma-delay", NUMBER, dma_delay_us, DELAY_MAX)
+
+#define NAME(name, kind, member, max) name,
+const char *const soft_key_names[] = {KEYS(NAME) NULL};
+
+struct rule {
+	uint8_t kind;
+	uint16_t place; /* in struct soft_keys */
+	uint32_t max;
 };
 
-/* Take one key; what it takes when it does not like the value, NULL when all is well. */
-static const char *take(struct soft_keys *keys, const char *name, const char *value, bool *known)
-{
-	struct reference_faults *faults = &keys->faults;
-	const struct {
-		const char *name;
-		uint32_t *out;
-		uint32_t max;
-	} numbers[] = {
-		{"dma-delay", &keys->dma_delay_us, DELAY_MAX},
-		{"lose-interrupt", &faults->lose_interrupt, NUMBER_MAX},
-		{"remove-after", &faults->remove_after, NUMBER_MAX},
-		{"error-after", &faults->error_after, NUMBER_MAX},
-		{"slow-stream", &faults->slow_bytes, NUMBER_MAX},
-		{"truncate-stream", &faults->truncate_at, NUMBER_MAX},
-		{"flip-stream", &faults->flip_at, NUMBER_MAX},
-		{"data-size", &faults->lie_size_percent, 10000},
-	};
-	const struct {
-		const char *name;
-		bool *out;
-	} switches[] = {
-		{"pasid", &keys->pasid},
-		{"log", &keys->log},
-		{"mmap", &keys->mmap},
-		{"reinit", &faults->reinit},
-	};
+#define RULE(name, kind, member, max) {kind, offsetof(struct soft_keys, member), max},
+static const struct rule rules[] = {KEYS(RULE)};
 
-	*known = true;
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-		if (!strcmp(name, numbers[i].name))
-			return number(value, numbers[i].max, numbers[i].out) ? NULL : "a number";
-	}
-	for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
-		if (!strcmp(name, switches[i].name))
-			return truth(value, switches[i].out) ? NULL : "on or off";
-	}
-	if (!strcmp(name, "vectors"))
-		return number(value, REFERENCE_VECTORS_MAX, &keys->vectors) && keys->vectors > 0
+/* Take the value of one key; what it takes when it does not like it, NULL when all is well. */
+static const char *take(struct soft_keys *keys, const struct rule *rule, const char *value)
+{
+	void *out = (char *)keys + rule->place;
+
+	switch ((enum kind)rule->kind) {
+	case NUMBER:
+		return number(value, rule->max, out) ? NULL : "a number";
+	case SWITCH:
+		return truth(value, out) ? NULL : "on or off";
+	case VECTORS:
+		return number(value, rule->max, out) && keys->vectors > 0
 			       ? NULL
 			       : "a number from 1 to 2048";
-	if (!strcmp(name, "memory"))
-		return memory(value, &keys->memory) ? NULL : "a power of two from 64K to 64M";
-	if (!strcmp(name, "migration"))
-		return migration(value, &keys->migration_flags)
-			       ? NULL
-			       : "none, stop-copy, p2p, pre-copy or all";
-	if (!strcmp(name, "fail-state"))
-		return fail_state(value, faults) ? NULL
-						 : "a state as in stop-copy, and :TIMES perhaps";
-	*known = false;
-	return "";
+	case MEMORY:
+		return memory(value, out) ? NULL : "a power of two from 64K to 64M";
+	case MIGRATION:
+		return migration(value, out) ? NULL : "none, stop-copy, p2p, pre-copy or all";
+	case FAIL_STATE:
+		break;
+	}
+	return fail_state(value, out) ? NULL : "a state as in stop-copy, and :TIMES perhaps";
+}
+
+static int take_key(struct soft_keys *keys, const char *device, const struct vfio_key *key)
+{
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		const char *takes;
+
+		if (strcmp(key->name, soft_key_names[i]) != 0)
+			continue;
+		takes = take(keys, &rules[i], key->value);
+		return !takes ? 0
+			      : vfio_error(device, -EINVAL, "%s=%s: it takes %s", key->name,
+					   key->value ? key->value : "", takes);
+	}
+	return vfio_error(device, -EINVAL,
+			  "%s: no such key of this device; sluice list --json names them, man "
+			  "sluice explains them",
+			  key->name);
 }
 
 int soft_keys_parse(const struct vfio_config *config, struct soft_keys *keys)
 {
+	int rc = 0;
+
 	*keys = (struct soft_keys){
 		.vectors = REFERENCE_VECTORS_DEFAULT,
 		.memory = REFERENCE_MEMORY_DEFAULT,
+		.migration_flags =
+			VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P | VFIO_MIGRATION_PRE_COPY,
 		.pasid = true,
 		.log = true,
 		.mmap = true,
 	};
-	migration("all", &keys->migration_flags);
-	for (unsigned i = 0; i < config->key_count; i++) {
-		const struct vfio_key *key = &config->keys[i];
-		bool known;
-		const char *takes = take(keys, key->name, key->value, &known);
-
-		if (!known)
-			return vfio_error(config->name, -EINVAL,
-					  "%s: no such key of this device; sluice list --json "
-					  "names them, man sluice explains them",
-					  key->name);
-		if (takes)
-			return vfio_error(config->name, -EINVAL, "%s=%s: it takes %s", key->name,
-					  key->value ? key->value : "", takes);
-	}
-	return 0;
+	for (unsigned i = 0; i < config->key_count && !rc; i++)
+		rc = take_key(keys, config->name, &config->keys[i]);
+	return rc;
 }
