@@ -69,18 +69,17 @@ static struct moment moment_of(struct vfio_device *vdev)
 
 static json_t *migration(const struct vfio_device *vdev, const struct moment *now)
 {
+	static const char names[][10] = {"STOP_COPY", "P2P", "PRE_COPY"}; /* by bit */
 	json_t *flags;
 
 	if (!vdev->mig_ops)
 		return json_null();
 
 	flags = json_array();
-	if (vdev->migration_flags & VFIO_MIGRATION_STOP_COPY)
-		json_array_append_new(flags, json_string("STOP_COPY"));
-	if (vdev->migration_flags & VFIO_MIGRATION_P2P)
-		json_array_append_new(flags, json_string("P2P"));
-	if (vdev->migration_flags & VFIO_MIGRATION_PRE_COPY)
-		json_array_append_new(flags, json_string("PRE_COPY"));
+	for (unsigned bit = 0; bit < sizeof(names) / sizeof(names[0]); bit++) {
+		if (vdev->migration_flags & 1u << bit)
+			json_array_append_new(flags, json_string(names[bit]));
+	}
 	return json_pack("{s:o, s:s, s:I, s:b}", "flags", flags, "state",
 			 vfio_mig_state_name(now->state), "last_transition_ns",
 			 (json_int_t)now->transition_ns, "precopy_info_v2", now->precopy_info_v2);
@@ -121,23 +120,17 @@ json_t *vfio_device_status(struct vfio_device *vdev)
 	if (set)
 		pthread_mutex_lock(&set->lock);
 	now = moment_of(vdev);
-	root = json_pack("{s:s, s:s, s:b, s:b, s:I, s:I, s:o, s:o, s:o}", "device", vdev->dev,
-			 "provider", vdev->ops->name ? vdev->ops->name : "", "open", open, "kvm",
-			 vdev->kvm != NULL, "set_id", (json_int_t)(set ? set->set_id : 0),
-			 "set_devices", (json_int_t)(set ? set->device_count : 0), "features",
-			 supported, "iommu", iommu(vdev), "migration", migration(vdev, &now));
-	if (root) {
-		json_object_set_new(root, "index",
-				    vdev->index == UINT_MAX ? json_null()
-							    : json_integer(vdev->index));
-		json_object_set_new(root, "dirty_source",
-				    json_string(vdev->log_ops ? "device" : "none"));
-		json_object_set_new(root, "dma_logging", json_boolean(now.dma_logging));
-		json_object_set_new(root, "reset_method",
-				    now.reset_method ? json_string(now.reset_method) : json_null());
-		if (open && vdev->ops->debug)
-			vdev->ops->debug(vdev, root);
-	}
+	root = json_pack("{s:s, s:s, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:s, s:b, s:s?}",
+			 "device", vdev->dev, "provider", vdev->ops->name ? vdev->ops->name : "",
+			 "open", open, "kvm", vdev->kvm != NULL, "set_id",
+			 (json_int_t)(set ? set->set_id : 0), "set_devices",
+			 (json_int_t)(set ? set->device_count : 0), "features", supported, "iommu",
+			 iommu(vdev), "migration", migration(vdev, &now), "index",
+			 vdev->index == UINT_MAX ? json_null() : json_integer(vdev->index),
+			 "dirty_source", vdev->log_ops ? "device" : "none", "dma_logging",
+			 now.dma_logging, "reset_method", now.reset_method);
+	if (root && open && vdev->ops->debug)
+		vdev->ops->debug(vdev, root);
 	if (set)
 		pthread_mutex_unlock(&set->lock);
 	return root;

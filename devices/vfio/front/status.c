@@ -7,20 +7,12 @@
 #include "devices/vfio/front/front.h"
 #include "vmm/pci/host_bridge.h"
 
-static const char *kind_name(enum pci_bar_kind kind)
-{
-	switch (kind) {
-	case PCI_BAR_IO:
-		return "io";
-	case PCI_BAR_MEM32:
-		return "mem32";
-	case PCI_BAR_MEM64:
-		return "mem64";
-	case PCI_BAR_ABSENT:
-		break;
-	}
-	return "absent";
-}
+static const char kind_names[][8] = {
+	[PCI_BAR_ABSENT] = "absent",
+	[PCI_BAR_IO] = "io",
+	[PCI_BAR_MEM32] = "mem32",
+	[PCI_BAR_MEM64] = "mem64",
+};
 
 static json_t *address(uint64_t value)
 {
@@ -60,7 +52,7 @@ static json_t *bars(struct vfio_function *vf)
 			continue;
 		json_array_append_new(
 			list, json_pack("{s:i, s:s, s:b, s:I, s:i, s:i, s:o, s:o}", "bar", (int)n,
-					"kind", kind_name(b->layout.kind), "prefetchable",
+					"kind", kind_names[b->layout.kind], "prefetchable",
 					b->layout.prefetchable, "size", (json_int_t)b->layout.size,
 					"doorbells", (int)b->doorbell_count, "doorbells_offered",
 					(int)b->doorbells_offered, "address", address(b->address),
@@ -95,11 +87,6 @@ static json_t *interrupts(struct vfio_function *vf)
 	return object;
 }
 
-static json_t *text(const char *string)
-{
-	return string ? json_string(string) : json_null();
-}
-
 json_t *vfio_function_status(struct vfio_function *vf)
 {
 	static const char *const leaving[] = {
@@ -116,8 +103,8 @@ json_t *vfio_function_status(struct vfio_function *vf)
 	if (bridge)
 		pci_lock(bridge);
 	bdf = pci_function_bdf(&vf->pci);
-	reset = json_pack("{s:i, s:o, s:o}", "count", (int)vf->reset_count, "method",
-			  text(vf->reset_method), "failure", text(vf->reset_failure));
+	reset = json_pack("{s:i, s:s?, s:s?}", "count", (int)vf->reset_count, "method",
+			  vf->reset_method, "failure", vf->reset_failure);
 	if (bridge)
 		pci_unlock(bridge);
 
