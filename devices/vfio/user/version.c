@@ -76,85 +76,44 @@ int vfio_user_version_encode(const struct vfio_user_version *version, char *text
 
 /* ---- from text ---------------------------------------------------------------------------------- */
 
-/* The number @key of @object between @least and @most; left alone when it is not there. */
-static bool get_number(const json_t *object, const char *key, uint64_t least, uint64_t most,
-		       uint64_t *value)
-{
-	const json_t *json = json_object_get(object, key);
-	json_int_t number;
+#define ABSENT                                                                                     \
+	INT64_MIN /* of a number that may be left out, and has no default within its bounds */
 
-	if (!json)
-		return true;
-	number = json_integer_value(json);
-	if (!json_is_integer(json) || number < 0 || (uint64_t)number < least ||
-	    (uint64_t)number > most)
+static bool within(json_int_t number, json_int_t least, json_int_t most)
+{
+	return number >= least && number <= most;
+}
+
+/* What is not there stays as it is. False: no object, a value of the wrong kind or out of bounds. */
+static bool get_capabilities(json_t *root, struct vfio_user_version *version)
+{
+	json_int_t fds = version->max_msg_fds, bytes = version->max_data_xfer_size;
+	json_int_t maps = version->max_dma_maps, pgsizes = (json_int_t)version->pgsizes;
+	json_int_t twin_fd = ABSENT, pgsize = ABSENT, bitmap_size = 0;
+	int multiple = version->write_multiple, twin = version->twin_socket;
+
+	if (json_unpack(root, "{s?{s?I, s?I, s?I, s?I, s?b, s?{s?b, s?I}, s?{s?I, s?I}}}",
+			"capabilities", "max_msg_fds", &fds, "max_data_xfer_size", &bytes,
+			"max_dma_maps", &maps, "pgsizes", &pgsizes, "write_multiple", &multiple,
+			"twin_socket", "supported", &twin, "fd_index", &twin_fd, "migration",
+			"pgsize", &pgsize, "max_bitmap_size", &bitmap_size) ||
+	    !within(fds, 1, UINT32_MAX) || !within(bytes, 1, UINT32_MAX) ||
+	    !within(maps, 1, UINT32_MAX) || pgsizes < 0 || !(pgsizes & DEFAULT_PGSIZES) ||
+	    (twin_fd != ABSENT && !within(twin_fd, 0, VFIO_USER_MAX_MSG_FDS - 1)) ||
+	    (pgsize != ABSENT && pgsize < 1) || bitmap_size < 0)
 		return false;
-	*value = (uint64_t)number;
+	version->max_msg_fds = (uint32_t)fds;
+	version->max_data_xfer_size = (uint32_t)bytes;
+	version->max_dma_maps = (uint32_t)maps;
+	version->pgsizes = (uint64_t)pgsizes;
+	version->write_multiple = multiple;
+	version->twin_socket = twin;
+	if (twin_fd != ABSENT)
+		version->twin_fd_index = (int)twin_fd;
+	if (pgsize != ABSENT)
+		version->migration_pgsize = (uint64_t)pgsize;
+	version->migration_max_bitmap_size = (uint64_t)bitmap_size;
 	return true;
-}
-
-static bool get_u32(const json_t *object, const char *key, uint32_t least, uint32_t *value)
-{
-	uint64_t number = *value;
-
-	if (!get_number(object, key, least, UINT32_MAX, &number))
-		return false;
-	*value = (uint32_t)number;
-	return true;
-}
-
-static bool get_bool(const json_t *object, const char *key, bool *value)
-{
-	const json_t *json = json_object_get(object, key);
-
-	if (json && !json_is_boolean(json))
-		return false;
-	if (json)
-		*value = json_is_true(json);
-	return true;
-}
-
-static bool get_twin_socket(const json_t *capabilities, struct vfio_user_version *version)
-{
-	const json_t *object = json_object_get(capabilities, "twin_socket");
-	uint64_t index = UINT64_MAX;
-
-	if (!object)
-		return true;
-	if (!json_is_object(object) || !get_bool(object, "supported", &version->twin_socket) ||
-	    !get_number(object, "fd_index", 0, VFIO_USER_MAX_MSG_FDS - 1, &index))
-		return false;
-	if (index != UINT64_MAX)
-		version->twin_fd_index = (int)index;
-	return true;
-}
-
-static bool get_migration(const json_t *capabilities, struct vfio_user_version *version)
-{
-	const json_t *object = json_object_get(capabilities, "migration");
-
-	return !object || (json_is_object(object) &&
-			   get_number(object, "pgsize", 1, INT64_MAX, &version->migration_pgsize) &&
-			   get_number(object, "max_bitmap_size", 0, INT64_MAX,
-				      &version->migration_max_bitmap_size));
-}
-
-static bool get_capabilities(const json_t *root, struct vfio_user_version *version)
-{
-	const json_t *capabilities = json_object_get(root, "capabilities");
-
-	if (!json_is_object(root))
-		return false;
-	if (!capabilities)
-		return true;
-	return json_is_object(capabilities) &&
-	       get_u32(capabilities, "max_msg_fds", 1, &version->max_msg_fds) &&
-	       get_u32(capabilities, "max_data_xfer_size", 1, &version->max_data_xfer_size) &&
-	       get_u32(capabilities, "max_dma_maps", 1, &version->max_dma_maps) &&
-	       get_number(capabilities, "pgsizes", 1, INT64_MAX, &version->pgsizes) &&
-	       (version->pgsizes & DEFAULT_PGSIZES) &&
-	       get_bool(capabilities, "write_multiple", &version->write_multiple) &&
-	       get_twin_socket(capabilities, version) && get_migration(capabilities, version);
 }
 
 int vfio_user_version_decode(const struct vfio_user_message *message,
