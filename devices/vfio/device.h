@@ -119,6 +119,13 @@ struct vfio_device_events {
 	int (*dma_write)(void *ctx, uint64_t iova, const void *buffer, size_t length);
 };
 
+/*
+ * Is @hdr a VFIO_DEVICE_SET_IRQS for an index with @num_irqs interrupts, one of @max_irq_type indices, with
+ * all the data that its flags speak of? 0 or -EINVAL. For providers; exactly the kernel's.
+ */
+int vfio_set_irqs_validate_and_prepare(const struct vfio_irq_set *hdr, uint32_t num_irqs,
+				       uint32_t max_irq_type);
+
 struct vfio_device_ops {
 	const char *name; /* of the provider, for messages */
 

@@ -322,35 +322,6 @@ int soft_irq_info(struct soft_device *sd, struct vfio_irq_info *info)
 	return 0;
 }
 
-/* vfio_set_irqs_validate_and_prepare() of the kernel, which sizes the data that follows. */
-static int check(const struct soft_device *sd, const struct vfio_irq_set *set)
-{
-	const uint32_t known = VFIO_IRQ_SET_DATA_TYPE_MASK | VFIO_IRQ_SET_ACTION_TYPE_MASK;
-	size_t size = 0;
-	uint32_t count;
-
-	if (set->argsz < sizeof(*set) || set->index >= VFIO_PCI_NUM_IRQS || (set->flags & ~known))
-		return -EINVAL;
-	count = count_of(sd, set->index);
-	if (set->start >= count || set->count > count - set->start)
-		return -EINVAL;
-	switch (DATA) {
-	case VFIO_IRQ_SET_DATA_NONE:
-		break;
-	case VFIO_IRQ_SET_DATA_BOOL:
-		size = sizeof(uint8_t);
-		break;
-	case VFIO_IRQ_SET_DATA_EVENTFD:
-		size = sizeof(int32_t);
-		break;
-	default:
-		return -EINVAL;
-	}
-	if (size && (set->count == 0 || set->argsz - sizeof(*set) < set->count * size))
-		return -EINVAL;
-	return 0;
-}
-
 static int dispatch(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds,
 		    const uint8_t *bools)
 {
@@ -369,7 +340,8 @@ static int dispatch(struct soft_device *sd, const struct vfio_irq_set *set, cons
 int soft_set_irqs(struct soft_device *sd, const struct vfio_irq_set *set)
 {
 	int32_t *fds = NULL;
-	int rc = check(sd, set);
+	int rc = vfio_set_irqs_validate_and_prepare(set, count_of(sd, set->index),
+						    VFIO_PCI_NUM_IRQS);
 
 	if (rc)
 		return rc;

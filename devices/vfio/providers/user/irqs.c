@@ -148,37 +148,15 @@ static int send_eventfds(struct user_device *ud, const struct vfio_irq_set *set)
 	return rc;
 }
 
-/* vfio_set_irqs_validate_and_prepare() and vfio_pci_set_irqs_ioctl() of the kernel. */
+/* As vfio_pci_set_irqs_ioctl() of the kernel. */
 static int check(const struct user_device *ud, const struct vfio_irq_set *set)
 {
-	const uint32_t data = set->flags & VFIO_IRQ_SET_DATA_TYPE_MASK;
-	const uint32_t action = set->flags & VFIO_IRQ_SET_ACTION_TYPE_MASK;
-	uint64_t size, vectors;
+	const uint32_t count = set->index < ud->info.num_irqs ? ud->irqs[set->index].count : 0;
+	const int rc = vfio_set_irqs_validate_and_prepare(set, count, ud->info.num_irqs);
 
-	if (set->argsz < sizeof(*set) || set->index >= ud->info.num_irqs ||
-	    set->count >= UINT32_MAX - set->start ||
-	    set->flags & ~(VFIO_IRQ_SET_DATA_TYPE_MASK | VFIO_IRQ_SET_ACTION_TYPE_MASK))
-		return -EINVAL;
-	vectors = ud->irqs[set->index].count;
-	if (set->start >= vectors || set->start + set->count > vectors)
-		return -EINVAL;
-	switch (data) {
-	case VFIO_IRQ_SET_DATA_NONE:
-		size = 0;
-		break;
-	case VFIO_IRQ_SET_DATA_BOOL:
-		size = 1;
-		break;
-	case VFIO_IRQ_SET_DATA_EVENTFD:
-		size = sizeof(int32_t);
-		break;
-	default:
-		return -EINVAL;
-	}
-	if (size && (!set->count || set->argsz - sizeof(*set) < size * set->count))
-		return -EINVAL;
-
-	switch (action) {
+	if (rc)
+		return rc;
+	switch (set->flags & VFIO_IRQ_SET_ACTION_TYPE_MASK) {
 	case VFIO_IRQ_SET_ACTION_TRIGGER:
 		return 0;
 	case VFIO_IRQ_SET_ACTION_MASK:
