@@ -216,6 +216,29 @@ int user_call(struct user_device *ud, struct vfio_user_message *command, const i
 	return rc;
 }
 
+static uint32_t *argsz_of(struct vfio_user_message *message)
+{
+	return (uint32_t *)message->fixed;
+}
+
+int user_call_sized(struct user_device *ud, struct vfio_user_message *command, uint32_t most,
+		    struct vfio_user_message *reply, struct vfio_user_packet **packet)
+{
+	int rc = user_call(ud, command, NULL, 0, reply, packet);
+
+	if (rc || reply->error || *argsz_of(reply) <= *argsz_of(command))
+		return rc;
+	*argsz_of(command) = *argsz_of(reply);
+	vfio_user_packet_free(*packet);
+	*packet = NULL;
+	if (*argsz_of(command) > most)
+		return -E2BIG;
+	rc = user_call(ud, command, NULL, 0, reply, packet);
+	if (!rc && !reply->error && *argsz_of(reply) > *argsz_of(command))
+		return -EOVERFLOW;
+	return rc;
+}
+
 int user_command(struct user_device *ud, struct vfio_user_message *command, const int *fds,
 		 unsigned fd_count)
 {

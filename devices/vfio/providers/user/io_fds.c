@@ -12,18 +12,10 @@
 #include "devices/vfio/providers/user/user.h"
 
 #define MAX_IOEVENTFDS 1024
-#define KNOWN_FLAGS    (KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO)
-
-static int ask(struct user_device *ud, uint32_t index, uint32_t argsz,
-	       struct vfio_user_message *reply, struct vfio_user_packet **packet)
-{
-	struct vfio_user_message command = {
-		.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,
-		.io_fds = {.argsz = argsz, .index = index},
-	};
-
-	return user_call(ud, &command, NULL, 0, reply, packet);
-}
+#define MAX_ANSWER                                                                                 \
+	(sizeof(struct vfio_user_region_io_fds) +                                                  \
+	 MAX_IOEVENTFDS * sizeof(struct vfio_user_sub_region))
+#define KNOWN_FLAGS (KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO)
 
 /* An ioeventfd that KVM can do. Shadows and ioregionfds are not. */
 static bool usable(const struct vfio_user_sub_region *sub, const struct user_region *region)
@@ -68,27 +60,21 @@ static int take(const struct vfio_user_message *reply, const struct vfio_user_pa
 
 int user_io_fds_get(struct user_device *ud, uint32_t index, struct user_region *region)
 {
-	uint32_t argsz = sizeof(struct vfio_user_region_io_fds);
+	struct vfio_user_message command = {
+		.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+		.io_fds = {.argsz = sizeof(command.io_fds), .index = index},
+	};
 	struct vfio_user_packet *packet;
 	struct vfio_user_message reply;
-	int rc;
+	int rc = user_call_sized(ud, &command, MAX_ANSWER, &reply, &packet);
 
-	rc = ask(ud, index, argsz, &reply, &packet);
-	if (!rc && !reply.error && reply.io_fds.argsz > argsz) {
-		argsz = reply.io_fds.argsz;
-		vfio_user_packet_free(packet);
-		packet = NULL;
-		if (reply.io_fds.count > MAX_IOEVENTFDS ||
-		    argsz > sizeof(reply.io_fds) +
-				    MAX_IOEVENTFDS * sizeof(struct vfio_user_sub_region)) {
-			vfio_debug(ud->vdev.dev, 0,
-				   "region %u has more I/O descriptors than any device", index);
-			return 0;
-		}
-		rc = ask(ud, index, argsz, &reply, &packet);
-	}
-	if (!rc && !reply.error && reply.io_fds.argsz <= argsz)
+	if (rc == -E2BIG || rc == -EOVERFLOW) {
+		vfio_debug(ud->vdev.dev, 0, "region %u has more I/O descriptors than any device",
+			   index);
+		rc = 0;
+	} else if (!rc && !reply.error) {
 		rc = take(&reply, packet, region);
+	}
 	vfio_user_packet_free(packet);
 	return rc;
 }

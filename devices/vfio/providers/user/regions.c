@@ -114,18 +114,6 @@ static const char *check_region(const struct user_region *region, uint32_t index
 	return NULL;
 }
 
-/* The reply of the server to a request with room for @argsz bytes; owned by the caller. */
-static int ask(struct user_device *ud, uint32_t index, uint32_t argsz,
-	       struct vfio_user_message *reply, struct vfio_user_packet **packet)
-{
-	struct vfio_user_message command = {
-		.command = VFIO_USER_DEVICE_GET_REGION_INFO,
-		.region_info = {.argsz = argsz, .index = index},
-	};
-
-	return user_call(ud, &command, NULL, 0, reply, packet);
-}
-
 /* Take the reply over into @region, its descriptor too. */
 static int take(struct user_device *ud, uint32_t index, const struct vfio_user_message *reply,
 		struct vfio_user_packet *packet, struct user_region *region)
@@ -178,23 +166,20 @@ static int take(struct user_device *ud, uint32_t index, const struct vfio_user_m
 
 static int get(struct user_device *ud, uint32_t index, struct user_region *region)
 {
-	uint32_t argsz = sizeof(struct vfio_region_info);
+	struct vfio_user_message command = {
+		.command = VFIO_USER_DEVICE_GET_REGION_INFO,
+		.region_info = {.argsz = sizeof(command.region_info), .index = index},
+	};
 	struct vfio_user_packet *packet;
 	struct vfio_user_message reply;
 	int rc;
 
-	rc = ask(ud, index, argsz, &reply, &packet);
 	/* Not by the flag: libvfio-user sets it, and sends the descriptor, only when there is room. */
-	if (!rc && !reply.error && reply.region_info.argsz > argsz) {
-		argsz = reply.region_info.argsz;
-		vfio_user_packet_free(packet);
-		packet = NULL;
-		if (argsz > MAX_REGION_INFO)
-			return refuse(ud, index, "has more capabilities than any device");
-		rc = ask(ud, index, argsz, &reply, &packet);
-		if (!rc && !reply.error && reply.region_info.argsz > argsz)
-			rc = refuse(ud, index, "wants more room each time");
-	}
+	rc = user_call_sized(ud, &command, MAX_REGION_INFO, &reply, &packet);
+	if (rc == -E2BIG)
+		rc = refuse(ud, index, "has more capabilities than any device");
+	else if (rc == -EOVERFLOW)
+		rc = refuse(ud, index, "wants more room each time");
 	/* A region that the server does not know is not there. */
 	if (!rc && reply.error) {
 		region->info = (struct vfio_region_info){.index = index};

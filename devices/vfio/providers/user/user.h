@@ -144,6 +144,12 @@ struct user_connection user_agreed(struct user_device *ud);
 int user_call(struct user_device *ud, struct vfio_user_message *command, const int *fds,
 	      unsigned fd_count, struct vfio_user_message *reply, struct vfio_user_packet **packet);
 /*
+ * The same for a command whose reply says in its argsz, the first of both, how much room it wants: asked once
+ * more with as much. -E2BIG: more than @most; -EOVERFLOW: more again.
+ */
+int user_call_sized(struct user_device *ud, struct vfio_user_message *command, uint32_t most,
+		    struct vfio_user_message *reply, struct vfio_user_packet **packet);
+/*
  * The same for a command that reads: its data, no more than the command asks for, to @buffer. How many bytes, or
  * -errno of either side.
  */
