@@ -15,17 +15,8 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static int feature_migration(struct vfio_device *vdev, uint32_t flags, void *arg, size_t argsz)
+static int feature_migration(struct vfio_device *vdev, struct vfio_device_feature_migration *mig)
 {
-	struct vfio_device_feature_migration *mig = arg;
-	int rc;
-
-	if (!vdev->mig_ops)
-		return -ENOTTY;
-	rc = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_GET, sizeof(*mig));
-	if (rc != 1)
-		return rc;
-
 	mig->flags = vdev->migration_flags;
 	return 0;
 }
@@ -77,19 +68,11 @@ static int set_state(struct vfio_device *vdev, struct vfio_device_feature_mig_st
 	return rc;
 }
 
-static int feature_mig_device_state(struct vfio_device *vdev, uint32_t flags, void *arg,
-				    size_t argsz)
+static int feature_mig_device_state(struct vfio_device *vdev, uint32_t flags,
+				    struct vfio_device_feature_mig_state *mig)
 {
-	struct vfio_device_feature_mig_state *mig = arg;
 	enum vfio_device_mig_state state;
 	int rc;
-
-	if (!vdev->mig_ops)
-		return -ENOTTY;
-	rc = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_GET,
-				sizeof(*mig));
-	if (rc != 1)
-		return rc;
 
 	if (flags & VFIO_DEVICE_FEATURE_SET)
 		return set_state(vdev, mig);
@@ -103,17 +86,11 @@ static int feature_mig_device_state(struct vfio_device *vdev, uint32_t flags, vo
 	return 0;
 }
 
-static int feature_mig_data_size(struct vfio_device *vdev, uint32_t flags, void *arg, size_t argsz)
+static int feature_mig_data_size(struct vfio_device *vdev,
+				 struct vfio_device_feature_mig_data_size *size)
 {
-	struct vfio_device_feature_mig_data_size *size = arg;
 	uint64_t stop_copy_length;
 	int rc;
-
-	if (!vdev->mig_ops)
-		return -ENOTTY;
-	rc = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_GET, sizeof(*size));
-	if (rc != 1)
-		return rc;
 
 	rc = vdev->mig_ops->migration_get_data_size(vdev, &stop_copy_length);
 	if (rc)
@@ -122,15 +99,9 @@ static int feature_mig_data_size(struct vfio_device *vdev, uint32_t flags, void 
 	return 0;
 }
 
-static int feature_precopy_info_v2(struct vfio_device *vdev, uint32_t flags, size_t argsz)
+static int feature_precopy_info_v2(struct vfio_device *vdev, uint32_t flags)
 {
 	int rc;
-
-	if (!(vdev->migration_flags & VFIO_MIGRATION_PRE_COPY))
-		return -EINVAL;
-	rc = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_SET, 0);
-	if (rc != 1)
-		return rc;
 
 	/* Who stands behind a kernel's or a server's device has to hear of it, or never says REINIT. */
 	rc = vdev->ops->device_feature ? vdev->ops->device_feature(vdev, flags, NULL, 0) : -ENOTTY;
@@ -183,20 +154,14 @@ static bool logging_turn(struct vfio_device *vdev, bool from)
 	return turned;
 }
 
-static int feature_logging_start(struct vfio_device *vdev, uint32_t flags, void *arg, size_t argsz)
+static int feature_logging_start(struct vfio_device *vdev,
+				 struct vfio_device_feature_dma_logging_control *control)
 {
-	struct vfio_device_feature_dma_logging_control *control = arg;
 	const struct vfio_device_feature_dma_logging_range *user;
 	struct vfio_log_range *ranges;
 	uint64_t page_size;
 	uint32_t count;
 	int rc;
-
-	if (!vdev->log_ops)
-		return -ENOTTY;
-	rc = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_SET, sizeof(*control));
-	if (rc != 1)
-		return rc;
 
 	count = control->num_ranges;
 	page_size = control->page_size;
@@ -233,35 +198,19 @@ free_ranges:
 	return rc;
 }
 
-static int feature_logging_stop(struct vfio_device *vdev, uint32_t flags, size_t argsz)
+static int feature_logging_stop(struct vfio_device *vdev)
 {
-	int rc;
-
-	if (!vdev->log_ops)
-		return -ENOTTY;
-	rc = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_SET, 0);
-	if (rc != 1)
-		return rc;
-
 	/* A log whose stop failed is not to be trusted any more: off either way. */
 	if (!logging_turn(vdev, true))
 		return -EINVAL;
 	return vdev->log_ops->log_stop(vdev);
 }
 
-static int feature_logging_report(struct vfio_device *vdev, uint32_t flags, void *arg, size_t argsz)
+static int feature_logging_report(struct vfio_device *vdev,
+				  struct vfio_device_feature_dma_logging_report *report)
 {
-	struct vfio_device_feature_dma_logging_report *report = arg;
 	uint64_t end;
 	bool logging;
-	int rc;
-
-	if (!vdev->log_ops)
-		return -ENOTTY;
-	rc = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_GET, sizeof(*report));
-	if (rc != 1)
-		return rc;
-
 	if (report->page_size < 4096 || (report->page_size & (report->page_size - 1)))
 		return -EINVAL;
 	if (__builtin_add_overflow(report->iova, report->length, &end))
@@ -282,42 +231,86 @@ static int feature_logging_report(struct vfio_device *vdev, uint32_t flags, void
 						 (uint64_t *)(uintptr_t)report->bitmap);
 }
 
+#define GET VFIO_DEVICE_FEATURE_GET
+#define SET VFIO_DEVICE_FEATURE_SET
+
+/* What the core answers: what it needs of the device, what may be asked, and the least payload. */
+static const struct feature {
+	uint32_t number, ops;
+	enum { MIGRATION, PRE_COPY, LOGGING } needs;
+	uint32_t size;
+} features[] = {
+	{VFIO_DEVICE_FEATURE_MIGRATION, GET, MIGRATION,
+	 sizeof(struct vfio_device_feature_migration)},
+	{VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, GET | SET, MIGRATION,
+	 sizeof(struct vfio_device_feature_mig_state)},
+	{VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, GET, MIGRATION,
+	 sizeof(struct vfio_device_feature_mig_data_size)},
+	{VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, SET, PRE_COPY, 0},
+	{VFIO_DEVICE_FEATURE_DMA_LOGGING_START, SET, LOGGING,
+	 sizeof(struct vfio_device_feature_dma_logging_control)},
+	{VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, SET, LOGGING, 0},
+	{VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, GET, LOGGING,
+	 sizeof(struct vfio_device_feature_dma_logging_report)},
+};
+
+/* 1 go on, 0 that was all, or -errno. */
+static int check(const struct vfio_device *vdev, uint32_t flags, size_t argsz)
+{
+	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+		const struct feature *f = &features[i];
+
+		if (f->number != (flags & VFIO_DEVICE_FEATURE_MASK))
+			continue;
+		if (f->needs == PRE_COPY && !(vdev->migration_flags & VFIO_MIGRATION_PRE_COPY))
+			return -EINVAL;
+		if ((f->needs == MIGRATION && !vdev->mig_ops) ||
+		    (f->needs == LOGGING && !vdev->log_ops))
+			return -ENOTTY;
+		return vfio_check_feature(flags, argsz, f->ops, f->size);
+	}
+	return 1; /* the provider's */
+}
+
 int vfio_ioctl_device_feature(struct vfio_device *vdev, struct vfio_device_feature *feature)
 {
 	const size_t minsz = offsetofend(struct vfio_device_feature, flags);
-	const uint32_t get_and_set = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET;
 	uint32_t flags;
 	size_t argsz;
 	void *data;
+	int rc;
 
 	if (!feature)
 		return -EFAULT;
 	if (feature->argsz < minsz)
 		return -EINVAL;
 	flags = feature->flags;
-	if (flags & ~(VFIO_DEVICE_FEATURE_MASK | get_and_set | VFIO_DEVICE_FEATURE_PROBE))
+	if (flags & ~(VFIO_DEVICE_FEATURE_MASK | GET | SET | VFIO_DEVICE_FEATURE_PROBE))
 		return -EINVAL;
 	/* Both at once only to ask whether both are there. */
-	if (!(flags & VFIO_DEVICE_FEATURE_PROBE) && (flags & get_and_set) == get_and_set)
+	if (!(flags & VFIO_DEVICE_FEATURE_PROBE) && (flags & (GET | SET)) == (GET | SET))
 		return -EINVAL;
 
 	argsz = feature->argsz - minsz;
 	data = feature->data;
+	rc = check(vdev, flags, argsz);
+	if (rc != 1)
+		return rc;
 	switch (flags & VFIO_DEVICE_FEATURE_MASK) {
 	case VFIO_DEVICE_FEATURE_MIGRATION:
-		return feature_migration(vdev, flags, data, argsz);
+		return feature_migration(vdev, data);
 	case VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE:
-		return feature_mig_device_state(vdev, flags, data, argsz);
+		return feature_mig_device_state(vdev, flags, data);
 	case VFIO_DEVICE_FEATURE_MIG_DATA_SIZE:
-		return feature_mig_data_size(vdev, flags, data, argsz);
+		return feature_mig_data_size(vdev, data);
 	case VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2:
-		return feature_precopy_info_v2(vdev, flags, argsz);
+		return feature_precopy_info_v2(vdev, flags);
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_START:
-		return feature_logging_start(vdev, flags, data, argsz);
+		return feature_logging_start(vdev, data);
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP:
-		return feature_logging_stop(vdev, flags, argsz);
+		return feature_logging_stop(vdev);
 	case VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT:
-		return feature_logging_report(vdev, flags, data, argsz);
+		return feature_logging_report(vdev, data);
 	default:
 		if (!vdev->ops->device_feature)
 			return -ENOTTY;
