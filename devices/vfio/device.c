@@ -21,7 +21,6 @@
 
 int vfio_device_init(struct vfio_device *vdev, const char *dev, const struct vfio_device_ops *ops)
 {
-	pthread_condattr_t attr;
 	int rc;
 
 	vdev->dev = strdup(dev);
@@ -33,10 +32,7 @@ int vfio_device_init(struct vfio_device *vdev, const char *dev, const struct vfi
 	vdev->last_state = VFIO_DEVICE_STATE_RUNNING;
 	atomic_init(&vdev->access_granted, false);
 	pthread_mutex_init(&vdev->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&vdev->comp, &attr);
-	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&vdev->comp, NULL);
 
 	rc = ops->init ? ops->init(vdev) : 0;
 	if (rc)
@@ -141,7 +137,8 @@ void vfio_unregister_device(struct vfio_device *vdev)
 			until.tv_nsec -= 1000000000;
 			until.tv_sec++;
 		}
-		while (vdev->refcount && !pthread_cond_timedwait(&vdev->comp, &vdev->lock, &until))
+		while (vdev->refcount &&
+		       !pthread_cond_clockwait(&vdev->comp, &vdev->lock, CLOCK_MONOTONIC, &until))
 			;
 	}
 	pthread_mutex_unlock(&vdev->lock);

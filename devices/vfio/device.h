@@ -286,15 +286,22 @@ struct vfio_device {
 
 	/* registered, refcount, and what a user did: precopy_info_v2 to reset_method below. A leaf. */
 	pthread_mutex_t lock;
-	pthread_cond_t comp; /* refcount reached 0 */
 	bool registered;
 	unsigned refcount; /* references of registration: one of its own, one while open */
-	unsigned request_interval_ms; /* between two ops->request of an unregister: 10,000 */
 
 	/* Under the set's lock. 0 or 1: a second open is -EINVAL, as on the cdev. */
 	unsigned open_count;
 	/* Released by open, acquired by every use: no access before open has finished. */
 	atomic_bool access_granted;
+
+	/* IOMMU relation, under the set's lock. */
+	bool iommufd_attached;
+	uint32_t max_pasids;    /* 0: no PASID capability; the core refuses PASID attach */
+	uint64_t *pasids;       /* bitmap of PASIDs with an attachment of their own */
+	uint32_t iommufd_pt_id; /* what attach_ioas returned */
+	uint32_t iommufd_devid; /* out_devid of the bind */
+	enum vfio_iommufd_kind iommufd_kind;
+	struct iommufd_ctx *iommufd_ictx; /* bound to; NULL when not bound */
 
 	/*
 	 * The VM this device is associated with. user_kvm is what vfio_device_set_kvm() was told; kvm
@@ -308,14 +315,8 @@ struct vfio_device {
 	bool has_token;
 	uint8_t token[16];
 
-	/* IOMMU relation, under the set's lock. */
-	struct iommufd_ctx *iommufd_ictx; /* bound to; NULL when not bound */
-	enum vfio_iommufd_kind iommufd_kind;
-	uint32_t iommufd_devid; /* out_devid of the bind */
-	bool iommufd_attached;
-	uint32_t iommufd_pt_id; /* what attach_ioas returned */
-	uint64_t *pasids;       /* bitmap of PASIDs with an attachment of their own */
-	uint32_t max_pasids;    /* 0: no PASID capability; the core refuses PASID attach */
+	pthread_cond_t comp;          /* refcount reached 0 */
+	unsigned request_interval_ms; /* between two ops->request of an unregister: 10,000 */
 
 	/*
 	 * The kernel keeps a pseudo inode so that one call can zap every mapping of the device. Here

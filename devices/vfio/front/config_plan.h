@@ -45,12 +45,6 @@ struct config_options {
 
 struct config_plan {
 	uint32_t size; /* bytes the device has: 256 or 4096; the guest reads 0 beyond */
-	uint8_t image[CONFIG_PLAN_SIZE];      /* what the guest reads after power-on */
-	uint8_t writable[CONFIG_PLAN_SIZE];   /* bits of the image that a guest write changes */
-	uint8_t emulated[CONFIG_PLAN_SIZE];   /* bits the guest reads from the image */
-	uint8_t through[CONFIG_PLAN_SIZE];    /* bits of a write that go to the device */
-	uint8_t starts[CONFIG_PLAN_SIZE / 8]; /* bit n: a capability, or a gap, begins at byte n */
-
 	/* Offsets of capabilities the front end acts on; 0: not there, or hidden. */
 	uint16_t pm, pcie, af, msi, msix;
 
@@ -78,6 +72,12 @@ struct config_plan {
 	uint32_t broken; /* CONFIG_BROKEN_* */
 	uint16_t shown;  /* number of capabilities shown, both chains */
 	uint16_t hidden; /* and hidden */
+
+	uint8_t image[CONFIG_PLAN_SIZE];      /* what the guest reads after power-on */
+	uint8_t writable[CONFIG_PLAN_SIZE];   /* bits of the image that a guest write changes */
+	uint8_t emulated[CONFIG_PLAN_SIZE];   /* bits the guest reads from the image */
+	uint8_t through[CONFIG_PLAN_SIZE];    /* bits of a write that go to the device */
+	uint8_t starts[CONFIG_PLAN_SIZE / 8]; /* bit n: a capability, or a gap, begins at byte n */
 };
 
 /*

@@ -45,23 +45,21 @@ struct front_peer {
 };
 
 struct front_bar {
-	struct bar_layout layout;
+	uint64_t address; /* where the guest has it now; PCI_BAR_NONE: nowhere */
+	uint8_t *host;    /* of byte 0 of the BAR; the front end never dereferences it */
 	uint64_t region_offset, region_size;
-	bool writable;
-
 	void *reserved; /* host addresses set aside, NULL: nothing mapped */
 	size_t reserved_size;
-	uint8_t *host; /* of byte 0 of the BAR; the front end never dereferences it */
-
-	uint64_t address; /* where the guest has it now; PCI_BAR_NONE: nowhere */
-	bool direct;      /* the areas have their memory slots */
-	uint32_t slots[BAR_AREA_MAX];
-	bool trapped[BAR_AREA_MAX]; /* no slot was to be had for this area: it is on the bus */
+	bool writable;
+	bool direct;     /* the areas have their memory slots */
 	bool distrusted; /* no slots any more: another process may cut the file behind them */
-	struct front_hole holes[BAR_HOLE_MAX], area_holes[BAR_AREA_MAX];
-	struct front_peer peers[BAR_AREA_MAX];
+	bool trapped[BAR_AREA_MAX]; /* no slot was to be had for this area: it is on the bus */
 	struct doorbell *doorbells; /* in KVM now; descriptors of our own */
 	unsigned doorbell_count, doorbells_offered;
+	struct bar_layout layout;
+	uint32_t slots[BAR_AREA_MAX];
+	struct front_hole holes[BAR_HOLE_MAX], area_holes[BAR_AREA_MAX];
+	struct front_peer peers[BAR_AREA_MAX];
 };
 
 struct front_intx {
@@ -95,32 +93,27 @@ enum front_leaving {
 	FRONT_FORCED, /* taken without asking */
 };
 
+/* What is used most comes first: a small offset is a short instruction. */
 struct vfio_function {
-	struct pci_function pci; /* first: what vmm/pci hands back */
-	struct vfio_function_env env;
-	const struct vfio_config *config;
-	struct vfio_device *vdev;
 	char *id;
-	uint64_t page_size;
-
-	/* Configuration space, under the configuration lock. plan.image: the power-on state. */
-	struct config_plan plan;
-	uint64_t config_offset;
-	bool resets; /* VFIO_DEVICE_RESET works */
+	struct vfio_device *vdev;
+	const struct vfio_config *config;
+	uint64_t config_offset; /* of the configuration space, for the contract's read and write */
 	/* The device does not answer any more: the guest reads ones. Set once, from any thread. */
 	atomic_bool gone;
-	atomic_bool config_warned;
-
-	pthread_mutex_t bar_lock; /* slots, peers, doorbells, address, direct */
-	struct front_bar bars[PCI_BAR_COUNT];
 	/* No slots although the guest's decode is on: until the device takes the next command write. */
 	atomic_bool revoked;
-	uint64_t revoked_ns; /* when slots went that way, CLOCK_MONOTONIC; under bar_lock */
+	atomic_bool config_warned;
+	bool resets; /* VFIO_DEVICE_RESET works */
 	bool slots_warned, doorbells_warned;
-	struct front_rom rom;
 
+	pthread_mutex_t bar_lock; /* slots, peers, doorbells, address, direct */
 	pthread_mutex_t irq_lock;
 	struct front_irqs irqs;
+
+	struct vfio_function_env env;
+	uint64_t page_size;
+	uint64_t revoked_ns; /* when slots went that way, CLOCK_MONOTONIC; under bar_lock */
 
 	/* Reset: outcome of the last one, under the configuration lock. */
 	const char *
@@ -134,11 +127,17 @@ struct vfio_function {
 	unsigned request_count, error_count;
 	uint64_t asked_s; /* how long ago the guest was asked first, in seconds */
 	struct loop_source *leave_timer;
+
+	struct front_rom rom;
+	struct front_bar bars[PCI_BAR_COUNT];
+	/* Configuration space, under the configuration lock. plan.image: the power-on state. */
+	struct config_plan plan;
+	struct pci_function pci; /* what vmm/pci hands back */
 };
 
 static inline struct vfio_function *front_of(struct pci_function *fn)
 {
-	return (struct vfio_function *)fn;
+	return (struct vfio_function *)((char *)fn - offsetof(struct vfio_function, pci));
 }
 
 /* ---- config_space.c ---------------------------------------------------------------------------- */

@@ -56,8 +56,6 @@ struct session {
 
 	uint32_t device_flags;
 	uint32_t region_count, irq_count;
-	struct server_region regions[SERVER_MAX_REGIONS];
-	struct server_irq irqs[SERVER_MAX_IRQS];
 
 	bool greeted;
 	struct vfio_user_limits own;  /* what we take */
@@ -75,6 +73,9 @@ struct session {
 	pthread_mutex_t lock;
 	int event_fds[2]; /* ERR, REQ: the client's; -1 */
 	struct eventfd_signaller *signaller;
+
+	struct server_region regions[SERVER_MAX_REGIONS]; /* region_count */
+	struct server_irq irqs[SERVER_MAX_IRQS];          /* irq_count */
 };
 
 /*

@@ -33,25 +33,26 @@ struct call {
 	struct vfio_user_packet *reply;
 };
 
+/* What is used most comes first, here and in all that is large: a small offset is a short instruction. */
 struct vfio_user_channel {
 	int fd;
-	struct vfio_user_channel_config config;
-	pthread_mutex_t send;
 
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
 	int error;
+	pthread_mutex_t lock;
 	bool reading;       /* somebody reads */
 	bool serving;       /* somebody is in config.serve */
 	unsigned followers; /* who wait for what the reader brings */
 	struct call *calls;
-	uint16_t last_id;
-	unsigned abandoned_count;
-	uint64_t abandoned[65536 / 64]; /* ids of calls given up, whose reply may still come */
 	struct vfio_user_packet *queue, **queue_tail; /* commands of the peer */
 	size_t queued_bytes;
 	unsigned queued_fds;
+	uint16_t last_id;
+	unsigned abandoned_count;
+	pthread_cond_t changed;
+	uint64_t abandoned[65536 / 64]; /* ids of calls given up, whose reply may still come */
 
+	pthread_mutex_t send;
+	struct vfio_user_channel_config config;
 	uint64_t partial_until; /* for the rest of a message that was begun */
 	struct vfio_user_receiver receiver;
 };
@@ -75,7 +76,6 @@ int vfio_user_channel_create(int fd, const struct vfio_user_channel_config *conf
 	 */
 	const struct timeval slice = {.tv_usec = 0, .tv_sec = READ_SLICE_MS / 1000};
 	struct vfio_user_channel *channel;
-	pthread_condattr_t attr;
 
 	if (config->serve && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof(slice)))
 		return -errno;
@@ -92,10 +92,7 @@ int vfio_user_channel_create(int fd, const struct vfio_user_channel_config *conf
 	channel->queue_tail = &channel->queue;
 	pthread_mutex_init(&channel->send, NULL);
 	pthread_mutex_init(&channel->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&channel->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&channel->changed, NULL);
 	*out = channel;
 	return 0;
 }
@@ -330,7 +327,8 @@ static bool wait_until(struct vfio_user_channel *channel, uint64_t deadline)
 	if (deadline == FOREVER)
 		rc = pthread_cond_wait(&channel->changed, &channel->lock);
 	else
-		rc = pthread_cond_timedwait(&channel->changed, &channel->lock, &until);
+		rc = pthread_cond_clockwait(&channel->changed, &channel->lock, CLOCK_MONOTONIC,
+					    &until);
 	channel->followers--;
 	return rc == 0;
 }

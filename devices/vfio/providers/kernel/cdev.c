@@ -112,9 +112,8 @@ static int find_fd(struct kernel_device *kd, int fd, unsigned *index)
 static int find_node(struct kernel_device *kd, unsigned *index)
 {
 	const struct kernel_calls *calls = kd->calls;
-	char path[VFIO_PATH_SIZE + 64], text[32];
+	char path[VFIO_PATH_SIZE + 64];
 	struct host_list list = {0};
-	unsigned major_number, minor_number;
 	bool found = false, noiommu = false;
 	char tail;
 	int rc;
@@ -139,11 +138,8 @@ static int find_node(struct kernel_device *kd, unsigned *index)
 
 	snprintf(kd->node, sizeof(kd->node), "/dev/vfio/devices/vfio%u", *index);
 	snprintf(path, sizeof(path), "%s/vfio-dev/vfio%u/dev", kd->sysfs, *index);
-	if (calls->read_text(calls->ctx, path, text, sizeof(text)) > 0 &&
-	    sscanf(text, "%u:%u%c", &major_number, &minor_number, &tail) == 2) {
-		kd->dev = makedev(major_number, minor_number);
-		kd->has_dev = true;
-	}
+	if (calls->read_text(calls->ctx, path, kd->dev, sizeof(kd->dev)) < 0)
+		kd->dev[0] = '\0';
 	return 0;
 }
 
@@ -195,6 +191,7 @@ int kernel_find(struct kernel_device *kd, const struct vfio_config *config, unsi
 int kernel_open_node(struct kernel_device *kd)
 {
 	const struct kernel_calls *calls = kd->calls;
+	char dev[sizeof(kd->dev)];
 	struct stat st;
 	int fd, rc;
 
@@ -210,21 +207,20 @@ int kernel_open_node(struct kernel_device *kd)
 	fd = calls->open_vfio(calls->ctx, kd->node);
 	if (fd < 0)
 		return kernel_explain_node(kd, fd);
-	if (!kd->has_dev)
+	if (!kd->dev[0])
 		return fd;
 
 	/* A stale node of an earlier device must not give the guest another one. */
 	rc = calls->fstat(calls->ctx, fd, &st);
 	if (rc) {
-		vfio_error(kd->name, 0, "%s: %s", kd->node, host_strerror(-rc));
+		vfio_error(kd->name, rc, "%s: %s", kd->node, host_strerror(-rc));
 		goto close_fd;
 	}
-	if (st.st_rdev != kd->dev) {
-		rc = vfio_error(
-			kd->name, -ENODEV,
-			"%s is device %u:%u, but sysfs says %u:%u; let udev make the node again",
-			kd->node, major(st.st_rdev), minor(st.st_rdev), major(kd->dev),
-			minor(kd->dev));
+	snprintf(dev, sizeof(dev), "%u:%u", major(st.st_rdev), minor(st.st_rdev));
+	if (strcmp(dev, kd->dev) != 0) {
+		rc = vfio_error(kd->name, -ENODEV,
+				"%s is device %s, but sysfs says %s; let udev make the node again",
+				kd->node, dev, kd->dev);
 		goto close_fd;
 	}
 	return fd;

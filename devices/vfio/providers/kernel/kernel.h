@@ -62,41 +62,41 @@ struct kernel_event {
 	struct loop_source *source;
 };
 
+/* What is used most comes first: a small offset is a short instruction. */
 struct kernel_device {
-	struct vfio_device vdev;
 	const struct kernel_calls *calls;
 	struct kernel_iommufd *iommufd;
 	struct loop *loop; /* NULL: no events */
 
-	char name[64];                /* for messages: vdev.dev, there before it */
-	char spelled[VFIO_PATH_SIZE]; /* as the user named it */
-	char bdf[VFIO_BDF_SIZE];      /* "" when it is no PCI device */
-	char sysfs[VFIO_PATH_SIZE];   /* its directory, resolved; "" when sysfs is not there */
-	char node[VFIO_PATH_SIZE];    /* /dev/vfio/devices/vfioN; "" for a passed descriptor */
-	bool has_dev;
-	dev_t dev;     /* of the node, as sysfs says */
+	int fd;        /* open node; -1 */
 	int passed_fd; /* fd=N until the first open uses it up, -1 */
 	bool migratable;
-
-	int fd;                /* open node; -1 */
-	uint64_t capabilities; /* IOMMU_HW_CAP_* */
+	bool wants_pasids; /* a PASID was attached since the bind: tables are made for them */
 	unsigned max_pasid_log2;
+	uint64_t capabilities; /* IOMMU_HW_CAP_* */
 
 	struct kernel_ioas *space; /* attached to; NULL */
 	struct kernel_hwpt *hwpt;  /* NULL: the kernel's own choice */
-	bool wants_pasids; /* a PASID was attached since the bind: tables are made for them */
 	struct kernel_pasid *pasids;
 	/* What a closing device was attached to, kept until its node is closed. */
 	struct kernel_ioas *parted_space;
 	struct kernel_hwpt *parted_hwpt;
 	struct kernel_pasid *parted;
 
+	char name[64]; /* for messages: vdev.dev, there before it */
+	struct vfio_device vdev;
+	char bdf[VFIO_BDF_SIZE];      /* "" when it is no PCI device */
+	char dev[24];                 /* "511:0" of the node, as sysfs says; "" when it does not */
+	char spelled[VFIO_PATH_SIZE]; /* as the user named it */
+	char sysfs[VFIO_PATH_SIZE];   /* its directory, resolved; "" when sysfs is not there */
+	char node[VFIO_PATH_SIZE];    /* /dev/vfio/devices/vfioN; "" for a passed descriptor */
+
 	struct kernel_event err, req;
 };
 
 static inline struct kernel_device *kernel_device(struct vfio_device *vdev)
 {
-	return (struct kernel_device *)vdev;
+	return (struct kernel_device *)((char *)vdev - offsetof(struct kernel_device, vdev));
 }
 
 static inline int kernel_ioctl(struct kernel_device *kd, unsigned long request, void *arg)

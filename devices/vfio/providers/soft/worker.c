@@ -17,7 +17,7 @@ void soft_lock(struct soft_device *sd)
 	atomic_fetch_add(&sd->waiting, 1);
 	pthread_mutex_lock(&sd->lock);
 	if (atomic_fetch_sub(&sd->waiting, 1) == 1)
-		pthread_cond_signal(&sd->turn);
+		pthread_cond_broadcast(&sd->turn);
 }
 
 void soft_unlock(struct soft_device *sd)
@@ -32,21 +32,24 @@ void soft_quiesce(struct soft_device *sd)
 		pthread_cond_wait(&sd->idle, &sd->lock);
 }
 
+static void kick(struct soft_device *sd)
+{
+	sd->kicked = true;
+	pthread_cond_broadcast(&sd->work);
+}
+
 void soft_resume(struct soft_device *sd)
 {
 	reference_release(&sd->model);
-	sd->kicked = true;
-	pthread_cond_signal(&sd->work);
+	kick(sd);
 }
 
 void soft_effects(struct soft_device *sd, uint32_t effects)
 {
 	if (effects & REFERENCE_EFFECT_RESET)
 		soft_session_end(sd);
-	if (effects & REFERENCE_EFFECT_KICK) {
-		sd->kicked = true;
-		pthread_cond_signal(&sd->work);
-	}
+	if (effects & REFERENCE_EFFECT_KICK)
+		kick(sd);
 	if (effects & REFERENCE_EFFECT_ERROR) {
 		sd->failed = true;
 		soft_signal(sd, sd->err);
@@ -140,7 +143,7 @@ void soft_worker_stop(struct soft_device *sd)
 {
 	soft_lock(sd);
 	sd->stop = true;
-	pthread_cond_signal(&sd->work);
+	pthread_cond_broadcast(&sd->work);
 	soft_unlock(sd);
 	pthread_join(sd->worker, NULL);
 }

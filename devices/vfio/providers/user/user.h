@@ -71,26 +71,32 @@ struct user_log_range {
 	uint64_t *bitmap; /* pages that were written and not yet asked for */
 };
 
+/* What is used most comes first: a small offset is a short instruction. */
 struct user_device {
-	struct vfio_device vdev;
-	struct user_options options;
-	char *path;
 	struct loop *loop; /* NULL: no events, DMA by message only while we wait for a reply */
 
-	pthread_mutex_t turn; /* of those who want a reply; a leaf but for the channel's */
-	pthread_mutex_t reconnect_lock; /* one thread at a time looks for another server */
 	pthread_mutex_t lock;
 	struct user_connection *connection; /* NULL: none, or given up */
 	bool open;   /* all of it was asked for, so a failure is one of its life */
 	bool failed; /* the message was said; until the next connection */
+	bool posted; /* writes of BARs may be posted */
+
+	struct user_region *regions; /* info.num_regions */
+	struct vfio_irq_info *irqs;  /* info.num_irqs */
+	struct vfio_user_device_info info;
+	struct user_map *maps; /* under dma_lock */
+	size_t map_count;
+
+	struct vfio_device vdev;
+	struct user_options options;
+	char *path;
+
+	pthread_mutex_t turn; /* of those who want a reply; a leaf but for the channel's */
+	pthread_mutex_t reconnect_lock;    /* one thread at a time looks for another server */
 	struct loop_source *failure_timer; /* takes the news of a failure to the loop */
 
 	_Atomic uint32_t max_data_xfer_size; /* of what we send */
-	struct vfio_user_device_info info;
-	struct user_region *regions; /* info.num_regions */
-	struct vfio_irq_info *irqs;  /* info.num_irqs */
-	_Atomic uint64_t irqs_on;    /* bit per index: it has eventfds at the server */
-	bool posted;                 /* writes of BARs may be posted */
+	_Atomic uint64_t irqs_on;            /* bit per index: it has eventfds at the server */
 	struct user_event err, req;
 
 	struct iommufd_ctx *ictx;
@@ -98,8 +104,7 @@ struct user_device {
 	struct ioas *space;         /* attached to; NULL */
 
 	pthread_mutex_t dma_lock;
-	struct user_map *maps;
-	size_t map_count, map_room;
+	size_t map_room;
 
 	pthread_mutex_t log_lock; /* a leaf */
 	struct user_log_range *log;
@@ -122,7 +127,7 @@ struct user_device {
 
 static inline struct user_device *user_device(struct vfio_device *vdev)
 {
-	return (struct user_device *)vdev;
+	return (struct user_device *)((char *)vdev - offsetof(struct user_device, vdev));
 }
 
 /* ---- connection.c ------------------------------------------------------------------------------ */
