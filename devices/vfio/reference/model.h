@@ -167,6 +167,7 @@ struct reference_incoming {
 	struct reference_status status;
 };
 
+/* What is used most comes first: a small offset is a short instruction. */
 struct reference_device {
 	/* Fixed at reference_init(). */
 	struct reference_env env;
@@ -174,22 +175,21 @@ struct reference_device {
 	struct reference_memory mem;
 	uint32_t migration_flags; /* VFIO_MIGRATION_* */
 
-	struct reference_faults faults; /* the embedder's to set */
-
-	/* All below is the model's; the embedder reads it by the functions. */
+	/* All but the faults is the model's; the embedder reads it by the functions. */
 	uint32_t state; /* enum vfio_device_mig_state */
 	bool removed;
 	bool mapped;     /* the device memory is mapped by its user, whose stores are not seen */
 	bool was_mapped; /* likewise at any time since the session began */
 	bool intx;
+	bool out_discard; /* the result of @out is of no use any more */
 	uint32_t holds;
-	struct reference_block block;
 	struct reference_request request;
+	struct reference_block block;
 	struct reference_status status;
-	uint32_t until_lost;         /* for faults.lose_interrupt */
 	struct reference_access out; /* the access that the embedder does now */
-	bool out_discard;            /* its result is of no use any more */
 	uint8_t entry[REFERENCE_ENTRY_SIZE];
+	uint32_t until_lost;            /* for faults.lose_interrupt */
+	struct reference_faults faults; /* the embedder's to set */
 	struct reference_log log;
 	struct reference_session session;
 	struct reference_incoming incoming;

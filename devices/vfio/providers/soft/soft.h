@@ -65,47 +65,44 @@ struct soft_intx {
 	bool asserted, masked;
 };
 
+/* What is used most comes first: a small offset is a short instruction. */
 struct soft_device {
-	struct vfio_device vdev;
 	struct loop *loop; /* NULL in tests: no ioeventfds, no unmasking by eventfd, no events */
-	struct soft_keys keys;
+	struct eventfd_signaller *signaller; /* constant */
 
 	pthread_mutex_t lock; /* all that follows, unless said otherwise */
-	pthread_cond_t work;  /* the worker has something to do, or is to end */
-	pthread_cond_t idle;  /* an access is done */
-	pthread_cond_t turn;  /* nobody waits for the lock any more */
 	atomic_uint waiting;  /* for the lock */
-	struct reference_device model;
-	struct soft_memory bar0, bar2;
 	bool open, kicked, stop;
-	pthread_t worker;
-
-	struct soft_ring ring;
-	uint64_t reads, writes; /* of regions, since the open */
-
-	struct soft_space *spaces;
-
-	struct eventfd_signaller *signaller; /* constant */
-	pthread_mutex_t irq_lock;
 	uint32_t irq_type; /* VFIO_PCI_INTX_ or MSIX_IRQ_INDEX is in use; VFIO_PCI_NUM_IRQS: none */
-	int *vectors;      /* of each, -1: none */
-	struct soft_intx intx;
-	int err, req;
-	struct soft_ioeventfd *ioeventfds[SOFT_IOEVENTFDS]; /* under irq_lock */
 	bool low_power;
-	int wakeup; /* eventfd; -1: not in low power, or nobody wants to be told */
-
-	/* Events for the owner: raised anywhere, told on the loop. */
-	int event_fd;
-	struct loop_source *event_source;
-	bool gone, told_gone, requested, failed;
-	unsigned request_count;
-
+	int *vectors; /* of each, -1: none */
+	int err, req;
+	int wakeup;     /* eventfd; -1: not in low power, or nobody wants to be told */
 	int session_fd; /* eventfd of the migration session, ours; -1: none */
 	int session_id; /* the number that its user has */
 
+	/* Events for the owner: raised anywhere, told on the loop. */
+	int event_fd;
+	bool gone, told_gone, requested, failed;
+
+	struct vfio_device vdev;
+	pthread_mutex_t irq_lock;
+	struct soft_intx intx;
+	struct soft_ring ring;
+	struct soft_keys keys;
+	pthread_cond_t work; /* the worker has something to do, or is to end */
+	pthread_cond_t idle; /* an access is done */
+	pthread_cond_t turn; /* nobody waits for the lock any more */
+	pthread_t worker;
+	uint64_t reads, writes; /* of regions, since the open */
+	struct soft_space *spaces;
+	struct loop_source *event_source;
+	unsigned request_count;
 	struct reference_log_range *log_ranges;
 	uint64_t *log_bitmap;
+	struct soft_memory bar0, bar2;
+	struct soft_ioeventfd *ioeventfds[SOFT_IOEVENTFDS]; /* under irq_lock */
+	struct reference_device model;
 };
 
 static inline struct soft_device *soft_device(struct vfio_device *vdev)
