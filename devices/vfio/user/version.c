@@ -2,6 +2,8 @@
 /* VERSION of vfio-user: the JSON text of the capabilities, and what two sides agree on. */
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "devices/vfio/user/protocol.h"
@@ -54,24 +56,22 @@ int vfio_user_version_encode(const struct vfio_user_version *version, char *text
 		"max_data_xfer_size", (json_int_t)version->max_data_xfer_size, "max_dma_maps",
 		(json_int_t)version->max_dma_maps, "pgsizes", (json_int_t)version->pgsizes,
 		"write_multiple", version->write_multiple);
+	char *dump = NULL;
 	json_t *root;
-	size_t length;
 	int rc;
 
 	if (!capabilities)
 		return -ENOMEM;
 	rc = add_optional(capabilities, version);
 	root = json_pack("{s:o}", "capabilities", capabilities);
-	if (!root)
-		return -ENOMEM;
-	if (!rc) {
-		length = json_dumpb(root, text, room, JSON_COMPACT);
-		rc = length == 0 ? -ENOMEM : length < room ? (int)length + 1 : -EMSGSIZE;
-		if (rc > 0)
-			text[length] = '\0';
-	}
+	if (root && !rc)
+		dump = json_dumps(root, JSON_COMPACT);
 	json_decref(root);
-	return rc;
+	if (!dump)
+		return -ENOMEM;
+	rc = snprintf(text, room, "%s", dump) + 1;
+	free(dump);
+	return (size_t)rc <= room ? rc : -EMSGSIZE;
 }
 
 /* ---- from text ---------------------------------------------------------------------------------- */

@@ -99,10 +99,7 @@ static inline struct kernel_device *kernel_device(struct vfio_device *vdev)
 	return (struct kernel_device *)((char *)vdev - offsetof(struct kernel_device, vdev));
 }
 
-static inline int kernel_ioctl(struct kernel_device *kd, unsigned long request, void *arg)
-{
-	return kd->calls->ioctl(kd->calls->ctx, kd->fd, request, arg);
-}
+int kernel_ioctl(struct kernel_device *kd, unsigned long request, void *arg);
 
 /*
  * cdev.c: from a name to the device node. kernel_find() fills name, bdf, sysfs, node, dev, passed_fd

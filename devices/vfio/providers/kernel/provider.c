@@ -14,6 +14,11 @@
 /* More than any chain of today: a sparse area takes 16 bytes. */
 #define MAX_REGION_INFO 65536
 
+int kernel_ioctl(struct kernel_device *kd, unsigned long request, void *arg)
+{
+	return kd->calls->ioctl(kd->calls->ctx, kd->fd, request, arg);
+}
+
 /* ---- bind and open ---------------------------------------------------------------------------- */
 
 /* What stands behind the device: an IOMMU and what it can do, or software. */

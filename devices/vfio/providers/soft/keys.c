@@ -82,8 +82,8 @@ static bool fail_state(const char *text, struct reference_faults *faults)
 
 	if (!text)
 		return false;
-	times = strchrnul(text, ':');
-	length = (size_t)(times - text);
+	length = strcspn(text, ":");
+	times = text + length;
 	for (uint32_t state = VFIO_DEVICE_STATE_STOP; state <= VFIO_DEVICE_STATE_PRE_COPY_P2P;
 	     state++) {
 		if (strlen(names[state]) != length || strncmp(text, names[state], length) != 0)

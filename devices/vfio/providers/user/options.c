@@ -2,12 +2,12 @@
 #include "devices/vfio/providers/user/options.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
 #include "devices/vfio/message.h"
 #include "devices/vfio/provider.h"
+#include "vmm/base/text.h"
 
 #define PREFIX            "user:"
 #define DEFAULT_TIMEOUT_S 10
@@ -31,13 +31,9 @@ static bool take_switch(const char *value, bool *out)
 
 static bool take_seconds(const char *value, unsigned *out_ms)
 {
-	unsigned long seconds;
-	char *end;
+	uint64_t seconds;
 
-	if (value == NULL || *value < '0' || *value > '9')
-		return false;
-	seconds = strtoul(value, &end, 10);
-	if (*end != '\0' || seconds == 0 || seconds > MAX_TIMEOUT_S)
+	if (!text_number(value, 10, MAX_TIMEOUT_S, &seconds) || seconds == 0)
 		return false;
 	*out_ms = (unsigned)seconds * 1000;
 	return true;
