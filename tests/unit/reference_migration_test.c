@@ -565,26 +565,26 @@ static uint64_t log_bits(struct bench *b, uint64_t iova, uint64_t length)
 	uint64_t base = iova;
 
 	memset(logged, 0, sizeof(logged));
-	cr_assert_eq(reference_log_read(&b->device, iova, length, set_bit, &base), 0);
+	cr_assert_eq(dirty_log_read(&b->device.log, iova, length, set_bit, &base), 0);
 	return logged[0];
 }
 
 Test(reference_migration, the_log_has_what_was_written_and_forgets_it_once_told)
 {
 	struct bench *b = bench_new();
-	const struct reference_log_range ranges[] = {{BENCH_BASE, 0x10000},
-						     {BENCH_BASE + 0x20000, 0x10000}};
+	const struct dirty_log_range ranges[] = {{BENCH_BASE, 0x10000},
+						 {BENCH_BASE + 0x20000, 0x10000}};
 	uint64_t page_size = 1, bytes, bitmap[64];
 
-	cr_assert_eq(reference_log_size(ranges, 2, &page_size, &bytes), 0);
+	cr_assert_eq(dirty_log_size(ranges, 2, &page_size, &bytes), 0);
 	cr_assert_eq(page_size, 4096);
 	cr_assert_eq(bytes, 8);
-	cr_assert_eq(reference_log_stop(&b->device), -EINVAL);
-	cr_assert_eq(reference_log_read(&b->device, BENCH_BASE, 4096, set_bit, NULL), -EINVAL);
-	cr_assert_eq(reference_log_start(&b->device, ranges, 0, 4096, bitmap), -EINVAL);
-	cr_assert_eq(reference_log_start(&b->device, ranges, 2, 5000, bitmap), -EINVAL);
-	cr_assert_eq(reference_log_start(&b->device, ranges, 2, 4096, bitmap), 0);
-	cr_assert_eq(reference_log_start(&b->device, ranges, 2, 4096, bitmap), -EBUSY);
+	cr_assert_eq(dirty_log_stop(&b->device.log), -EINVAL);
+	cr_assert_eq(dirty_log_read(&b->device.log, BENCH_BASE, 4096, set_bit, NULL), -EINVAL);
+	cr_assert_eq(dirty_log_start(&b->device.log, ranges, 0, 4096, bitmap), -EINVAL);
+	cr_assert_eq(dirty_log_start(&b->device.log, ranges, 2, 5000, bitmap), -EINVAL);
+	cr_assert_eq(dirty_log_start(&b->device.log, ranges, 2, 4096, bitmap), 0);
+	cr_assert_eq(dirty_log_start(&b->device.log, ranges, 2, 4096, bitmap), -EBUSY);
 	cr_assert_eq(log_bits(b, BENCH_BASE, 0x10000), 0);
 	cr_assert_eq(bench_request(b, FILL, 0, BENCH_BASE + 0x1ffe, 4), 0);
 	cr_assert_eq(bench_request(b, FILL, 0, BENCH_BASE + 0xf800, 0x11000), 0);
@@ -593,21 +593,21 @@ Test(reference_migration, the_log_has_what_was_written_and_forgets_it_once_told)
 	cr_assert_eq(log_bits(b, BENCH_BASE, 0x10000), 1u << 1 | 1u << 2 | 1u << 15);
 	cr_assert_eq(log_bits(b, BENCH_BASE, 0x10000), 0);
 	cr_assert_eq(log_bits(b, BENCH_BASE + 0x20000, 0x10000), 1);
-	cr_assert_eq(reference_log_read(&b->device, BENCH_BASE, 0, set_bit, NULL), -EINVAL);
-	cr_assert_eq(reference_log_read(&b->device, UINT64_MAX, 2, set_bit, NULL), -EINVAL);
-	cr_assert_eq(reference_log_stop(&b->device), 0);
+	cr_assert_eq(dirty_log_read(&b->device.log, BENCH_BASE, 0, set_bit, NULL), -EINVAL);
+	cr_assert_eq(dirty_log_read(&b->device.log, UINT64_MAX, 2, set_bit, NULL), -EINVAL);
+	cr_assert_eq(dirty_log_stop(&b->device.log), 0);
 	bench_free(b);
 }
 
 Test(reference_migration, a_part_of_a_log_page_is_told_and_kept)
 {
 	struct bench *b = bench_new();
-	const struct reference_log_range range = {BENCH_BASE, BENCH_SIZE};
+	const struct dirty_log_range range = {BENCH_BASE, BENCH_SIZE};
 	uint64_t page_size = 65536 + 5, bytes, bitmap[64];
 
-	cr_assert_eq(reference_log_size(&range, 1, &page_size, &bytes), 0);
+	cr_assert_eq(dirty_log_size(&range, 1, &page_size, &bytes), 0);
 	cr_assert_eq(page_size, 65536);
-	cr_assert_eq(reference_log_start(&b->device, &range, 1, page_size, bitmap), 0);
+	cr_assert_eq(dirty_log_start(&b->device.log, &range, 1, page_size, bitmap), 0);
 	bench_write(b, CONFIG, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
 	cr_assert_eq(bench_request(b, FILL, 0, BENCH_BASE + 0x10000, 4), 0);
 	cr_assert_eq(log_bits(b, BENCH_BASE + 0x11000, 0x2000), 3);
@@ -618,27 +618,27 @@ Test(reference_migration, a_part_of_a_log_page_is_told_and_kept)
 
 Test(reference_migration, a_log_too_large_or_crooked_is_refused)
 {
-	const struct reference_log_range all = {0, UINT64_MAX}, wraps = {4096, UINT64_MAX},
-					 none = {4096, 0}, top = {UINT64_MAX - 4095, 4096};
+	const struct dirty_log_range all = {0, UINT64_MAX}, wraps = {4096, UINT64_MAX},
+				     none = {4096, 0}, top = {UINT64_MAX - 4095, 4096};
 	uint64_t page_size = 4096, bytes;
 
-	cr_assert_eq(reference_log_size(&all, 1, &page_size, &bytes), -EOVERFLOW);
-	cr_assert_eq(reference_log_size(&wraps, 1, &page_size, &bytes), -EOVERFLOW);
-	cr_assert_eq(reference_log_size(&none, 1, &page_size, &bytes), -EOVERFLOW);
-	cr_assert_eq(reference_log_size(&top, 1, &page_size, &bytes), 0);
+	cr_assert_eq(dirty_log_size(&all, 1, &page_size, &bytes), -EOVERFLOW);
+	cr_assert_eq(dirty_log_size(&wraps, 1, &page_size, &bytes), -EOVERFLOW);
+	cr_assert_eq(dirty_log_size(&none, 1, &page_size, &bytes), -EOVERFLOW);
+	cr_assert_eq(dirty_log_size(&top, 1, &page_size, &bytes), 0);
 	page_size = UINT64_MAX;
-	cr_assert_eq(reference_log_size(&top, 1, &page_size, &bytes), 0);
+	cr_assert_eq(dirty_log_size(&top, 1, &page_size, &bytes), 0);
 	cr_assert_eq(page_size, 2u << 20);
 }
 
 Test(reference_migration, writes_with_a_pasid_are_not_logged)
 {
 	struct bench *b = bench_new();
-	const struct reference_log_range range = {BENCH_BASE, 0x10000};
+	const struct dirty_log_range range = {BENCH_BASE, 0x10000};
 	uint64_t bitmap[64];
 
 	reference_set_translation(&b->device, true, false, false);
-	cr_assert_eq(reference_log_start(&b->device, &range, 1, 4096, bitmap), 0);
+	cr_assert_eq(dirty_log_start(&b->device.log, &range, 1, 4096, bitmap), 0);
 	set32(b, REFERENCE_PASID, BENCH_PASID);
 	cr_assert_eq(bench_request(b, FILL | REFERENCE_COMMAND_PASID, 0, BENCH_BASE, 4), 0);
 	cr_assert_eq(log_bits(b, BENCH_BASE, 0x10000), 0);

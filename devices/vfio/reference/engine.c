@@ -426,7 +426,7 @@ uint32_t reference_done(struct reference_device *device, int result)
 	device->out.kind = REFERENCE_ACCESS_NONE;
 	/* A write that failed may have written before it did. */
 	if (access.kind == REFERENCE_ACCESS_WRITE && !access.has_pasid)
-		reference_log_write(device, access.iova, access.length);
+		dirty_log_write(&device->log, access.iova, access.length);
 	if (device->removed)
 		return REFERENCE_EFFECT_REMOVED;
 	if (device->out_discard || result == -EINTR) {

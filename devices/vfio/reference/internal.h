@@ -95,9 +95,6 @@ uint64_t reference_pages(const struct reference_device *device);
 uint8_t *reference_page(const struct reference_device *device, uint64_t page);
 void reference_mark_dirty(struct reference_device *device, uint64_t offset, uint64_t length);
 
-/* log.c */
-void reference_log_write(struct reference_device *device, uint64_t iova, uint64_t length);
-
 /* save.c, load.c */
 void reference_save_begin(struct reference_device *device);
 void reference_save_final(struct reference_device *device);

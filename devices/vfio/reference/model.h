@@ -18,6 +18,7 @@
 #ifndef SLUICE_VFIO_REFERENCE_MODEL_H
 #define SLUICE_VFIO_REFERENCE_MODEL_H
 
+#include "devices/vfio/reference/dirty_log.h"
 #include "devices/vfio/reference/registers.h"
 #include "devices/vfio/reference/types.h"
 
@@ -129,20 +130,6 @@ struct reference_access {
 	uint8_t *buffer;
 };
 
-/* A range of IOVA whose writes are logged. */
-struct reference_log_range {
-	uint64_t iova;
-	uint64_t length;
-};
-
-struct reference_log {
-	bool running;
-	const struct reference_log_range *ranges;
-	uint32_t count;
-	uint64_t page_size;
-	uint64_t *bitmap; /* the ranges' pages one after the other */
-};
-
 /* A migration session: saving or loading, never both. */
 struct reference_session {
 	bool saving, loading;
@@ -190,7 +177,7 @@ struct reference_device {
 	uint8_t entry[REFERENCE_ENTRY_SIZE];
 	uint32_t until_lost;            /* for faults.lose_interrupt */
 	struct reference_faults faults; /* the embedder's to set */
-	struct reference_log log;
+	struct dirty_log log;
 	struct reference_session session;
 	struct reference_incoming incoming;
 	uint8_t config[REFERENCE_CONFIG_SIZE];
@@ -346,29 +333,6 @@ int reference_precopy_info(struct reference_device *device, bool v2, uint32_t *f
 /* VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: the most that STOP_COPY could still have to give. */
 uint64_t reference_data_size(const struct reference_device *device);
 
-/* ---- DMA log ------------------------------------------------------------------------------------ */
-
-/*
- * The page size the log would have for a wish (kept within 4 KiB..2 MiB, a power of two), and the bytes
- * of bitmap that @ranges need then. Writes that carry a PASID are not logged: the ranges are of the
- * address space without one. -EOVERFLOW: a range wraps, or the bitmap is beyond 64 MiB.
- */
-int reference_log_size(const struct reference_log_range *ranges, uint32_t count,
-		       uint64_t *page_size, uint64_t *bitmap_bytes);
-
-/*
- * @ranges and @bitmap (cleared here) are lent until stop. -EBUSY started already; -EINVAL no ranges,
- * page size not from reference_log_size().
- */
-int reference_log_start(struct reference_device *device, const struct reference_log_range *ranges,
-			uint32_t count, uint64_t page_size, uint64_t *bitmap);
-/* -EINVAL: not started. */
-int reference_log_stop(struct reference_device *device);
-/*
- * Call @set for every written page inside [@iova, @iova + @length), cut to that, and
- * forget it if all of it was asked for. -EINVAL: not started, or the range is empty or wraps.
- */
-int reference_log_read(struct reference_device *device, uint64_t iova, uint64_t length,
-		       void (*set)(void *ctx, uint64_t iova, uint64_t length), void *ctx);
+/* ---- DMA log: device.log, by dirty_log.h. Writes that carry a PASID are not logged. ---- */
 
 #endif

@@ -214,7 +214,7 @@ const struct vfio_migration_ops soft_migration_ops = {
 void soft_log_free(struct soft_device *sd)
 {
 	if (sd->model.log.running)
-		reference_log_stop(&sd->model);
+		dirty_log_stop(&sd->model.log);
 	free(sd->log_ranges);
 	free(sd->log_bitmap);
 	sd->log_ranges = NULL;
@@ -225,21 +225,21 @@ static int log_start(struct vfio_device *vdev, const struct vfio_log_range *rang
 		     uint64_t *page_size)
 {
 	struct soft_device *sd = soft_device(vdev);
-	struct reference_log_range *copy = calloc(count, sizeof(*copy));
+	struct dirty_log_range *copy = calloc(count, sizeof(*copy));
 	uint64_t size = *page_size, bytes = 0, *bitmap = NULL;
 	int rc = copy ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; rc == 0 && i < count; i++)
-		copy[i] = (struct reference_log_range){ranges[i].iova, ranges[i].length};
+		copy[i] = (struct dirty_log_range){ranges[i].iova, ranges[i].length};
 	if (rc == 0)
-		rc = reference_log_size(copy, count, &size, &bytes);
+		rc = dirty_log_size(copy, count, &size, &bytes);
 	if (rc == 0) {
 		bitmap = malloc(bytes);
 		rc = bitmap ? 0 : -ENOMEM;
 	}
 	soft_lock(sd);
 	if (rc == 0)
-		rc = reference_log_start(&sd->model, copy, count, size, bitmap);
+		rc = dirty_log_start(&sd->model.log, copy, count, size, bitmap);
 	if (rc == 0) {
 		sd->log_ranges = copy;
 		sd->log_bitmap = bitmap;
@@ -263,28 +263,14 @@ static int log_stop(struct vfio_device *vdev)
 	return 0;
 }
 
-struct report {
-	uint64_t iova, page_size, *bitmap;
-};
-
-static void set_bits(void *ctx, uint64_t iova, uint64_t length)
-{
-	const struct report *report = ctx;
-	const uint64_t last = (iova + (length - 1) - report->iova) / report->page_size;
-
-	for (uint64_t bit = (iova - report->iova) / report->page_size; bit <= last; bit++)
-		report->bitmap[bit / 64] |= (uint64_t)1 << bit % 64;
-}
-
 static int log_read_and_clear(struct vfio_device *vdev, uint64_t iova, uint64_t length,
 			      uint64_t page_size, uint64_t *bitmap)
 {
 	struct soft_device *sd = soft_device(vdev);
-	struct report report = {.iova = iova, .page_size = page_size, .bitmap = bitmap};
 	int rc;
 
 	soft_lock(sd);
-	rc = reference_log_read(&sd->model, iova, length, set_bits, &report);
+	rc = dirty_log_read_bitmap(&sd->model.log, iova, length, page_size, bitmap);
 	soft_unlock(sd);
 	return rc;
 }

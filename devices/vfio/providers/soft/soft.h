@@ -98,7 +98,7 @@ struct soft_device {
 	struct soft_space *spaces;
 	struct loop_source *event_source;
 	unsigned request_count;
-	struct reference_log_range *log_ranges;
+	struct dirty_log_range *log_ranges;
 	uint64_t *log_bitmap;
 	struct soft_memory bar0, bar2;
 	struct soft_ioeventfd *ioeventfds[SOFT_IOEVENTFDS]; /* under irq_lock */

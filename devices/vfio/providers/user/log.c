@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The DMA log: what the server wrote through its maps, which it reports, and what we wrote for it by
- * message, which it does not. Both are gathered here in one bitmap for each range, and given out of it;
+ * message, which it does not. Both are gathered here in one log, and given out of it;
  * so a server that only reports whole maps (libvfio-user) loses nothing when a part is asked for.
  */
 #include <stdlib.h>
@@ -20,83 +20,21 @@ static size_t words_of(uint64_t pages)
 	return (size_t)(pages / 64 + (pages % 64 != 0));
 }
 
-/* ---- our bitmaps (under log_lock) --------------------------------------------------------------- */
-
-/* Set the bits of all pages that [@iova, @iova + @length) touches. */
-static void set_range(struct user_device *ud, uint64_t iova, uint64_t length)
-{
-	for (uint32_t i = 0; i < ud->log_count && length; i++) {
-		const struct user_log_range *range = &ud->log[i];
-		uint64_t first = iova, last = iova + (length - 1);
-		const uint64_t end = range->iova + (range->length - 1);
-
-		if (first > end || last < range->iova)
-			continue;
-		if (first < range->iova)
-			first = range->iova;
-		if (last > end)
-			last = end;
-		for (uint64_t page = (first - range->iova) / ud->log_page_size;
-		     page <= (last - range->iova) / ud->log_page_size; page++)
-			range->bitmap[page / 64] |= 1ull << page % 64;
-	}
-}
-
-/* Move what is set in [@iova, @iova + @length) into @bitmap, whose bits are of @page_size. */
-static void take_range(struct user_device *ud, uint64_t iova, uint64_t length, uint64_t page_size,
-		       uint64_t *bitmap)
-{
-	const uint64_t last = iova + (length - 1), own = ud->log_page_size;
-
-	for (uint32_t i = 0; i < ud->log_count; i++) {
-		const struct user_log_range *range = &ud->log[i];
-		const uint64_t pages = pages_of(range->length, own);
-		uint64_t page = range->iova < iova ? (iova - range->iova) / own : 0;
-
-		while (page < pages && range->iova + page * own <= last) {
-			const uint64_t bit = 1ull << page % 64;
-			uint64_t from, to;
-
-			if (!range->bitmap[page / 64]) {
-				page = (page | 63) + 1;
-				continue;
-			}
-			if (!(range->bitmap[page / 64] & bit)) {
-				page++;
-				continue;
-			}
-			range->bitmap[page / 64] &= ~bit;
-			from = range->iova + page * own;
-			to = from + (own - 1);
-			if (from < iova)
-				from = iova;
-			if (to > last)
-				to = last;
-			for (uint64_t n = (from - iova) / page_size; n <= (to - iova) / page_size;
-			     n++)
-				bitmap[n / 64] |= 1ull << n % 64;
-			page++;
-		}
-	}
-}
+/* ---- our log (under log_lock) -------------------------------------------------------------------- */
 
 static void clear_log(struct user_device *ud)
 {
-	for (uint32_t i = 0; i < ud->log_count; i++)
-		free(ud->log[i].bitmap);
-	free(ud->log);
-	ud->log = NULL;
-	ud->log_count = 0;
+	free((void *)(uintptr_t)ud->log.ranges);
+	free(ud->log.bitmap);
+	dirty_log_stop(&ud->log);
 }
 
 void user_log_note(struct user_device *ud, uint64_t iova, uint64_t length)
 {
-	uint64_t last;
-
-	if (!length || __builtin_add_overflow(iova, length - 1, &last))
+	if (!length)
 		return;
 	pthread_mutex_lock(&ud->log_lock);
-	set_range(ud, iova, length);
+	dirty_log_write(&ud->log, iova, length);
 	pthread_mutex_unlock(&ud->log_lock);
 }
 
@@ -113,25 +51,27 @@ void user_log_free(struct user_device *ud)
 static int make_log(struct user_device *ud, const struct vfio_log_range *ranges, uint32_t count,
 		    uint64_t page_size)
 {
-	struct user_log_range *log = calloc(count, sizeof(*log));
-	int rc = log ? 0 : -ENOMEM;
+	struct dirty_log_range *copy = calloc(count, sizeof(*copy));
+	uint64_t *bitmap = NULL, bytes = 0;
+	int rc = copy ? 0 : -ENOMEM;
 
-	for (uint32_t i = 0; i < count && !rc; i++) {
-		log[i] =
-			(struct user_log_range){.iova = ranges[i].iova, .length = ranges[i].length};
-		log[i].bitmap = calloc(words_of(pages_of(ranges[i].length, page_size)) + 1,
-				       sizeof(uint64_t));
-		if (!log[i].bitmap)
-			rc = -ENOMEM;
+	for (uint32_t i = 0; i < count && !rc; i++)
+		copy[i] = (struct dirty_log_range){ranges[i].iova, ranges[i].length};
+	if (!rc)
+		rc = dirty_log_size(copy, count, &page_size, &bytes);
+	if (!rc) {
+		bitmap = malloc(bytes);
+		rc = bitmap ? 0 : -ENOMEM;
 	}
 	pthread_mutex_lock(&ud->log_lock);
 	clear_log(ud);
-	ud->log = log;
-	ud->log_count = log ? count : 0;
-	ud->log_page_size = page_size;
-	if (rc)
-		clear_log(ud);
+	if (!rc)
+		rc = dirty_log_start(&ud->log, copy, count, page_size, bitmap);
 	pthread_mutex_unlock(&ud->log_lock);
+	if (rc) {
+		free(copy);
+		free(bitmap);
+	}
 	return rc;
 }
 
@@ -201,7 +141,7 @@ static int report(struct user_device *ud, uint64_t iova, uint64_t length, uint64
 			const uint64_t page = i * 64 + (uint64_t)__builtin_ctzll(word);
 
 			if (page < pages)
-				set_range(ud, iova + page * page_size, page_size);
+				dirty_log_write(&ud->log, iova + page * page_size, page_size);
 		}
 	}
 	pthread_mutex_unlock(&ud->log_lock);
@@ -261,9 +201,10 @@ static int log_read_and_clear(struct vfio_device *vdev, uint64_t iova, uint64_t 
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&ud->log_lock);
-	take_range(ud, iova, length, page_size, bitmap);
+	if (ud->log.running)
+		rc = dirty_log_read_bitmap(&ud->log, iova, length, page_size, bitmap);
 	pthread_mutex_unlock(&ud->log_lock);
-	return 0;
+	return rc;
 }
 
 const struct vfio_log_ops user_log_ops = {

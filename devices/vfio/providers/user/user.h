@@ -16,6 +16,7 @@
 
 #include "devices/vfio/device.h"
 #include "devices/vfio/providers/user/options.h"
+#include "devices/vfio/reference/dirty_log.h"
 #include "devices/vfio/user/channel.h"
 #include "devices/vfio/user/protocol.h"
 #include "vmm/base/dma.h"
@@ -66,11 +67,6 @@ struct user_map {
 	bool mapped; /* and it said so */
 };
 
-struct user_log_range {
-	uint64_t iova, length;
-	uint64_t *bitmap; /* pages that were written and not yet asked for */
-};
-
 /* What is used most comes first: a small offset is a short instruction. */
 struct user_device {
 	struct loop *loop; /* NULL: no events, DMA by message only while we wait for a reply */
@@ -106,10 +102,8 @@ struct user_device {
 	pthread_mutex_t dma_lock;
 	size_t map_room;
 
-	pthread_mutex_t log_lock; /* a leaf */
-	struct user_log_range *log;
-	uint32_t log_count;
-	uint64_t log_page_size;        /* of our bitmaps */
+	pthread_mutex_t log_lock;      /* a leaf */
+	struct dirty_log log;          /* its ranges and bitmap are ours */
 	uint64_t log_server_page_size; /* of the server's reports */
 	bool log_whole_maps;           /* this server reports only whole maps */
 

@@ -9,7 +9,7 @@ void vref_log_off(struct vref_device *v)
 {
 	if (!v->log_bitmap)
 		return;
-	reference_log_stop(&v->model);
+	dirty_log_stop(&v->model.log);
 	kvfree(v->log_bitmap);
 	kvfree(v->log_ranges);
 	v->log_bitmap = NULL;
@@ -20,7 +20,7 @@ static int vref_log_start(struct vfio_device *vdev, struct rb_root_cached *tree,
 			  u64 *page_size)
 {
 	struct vref_device *v = to_vref(vdev);
-	struct reference_log_range *ranges;
+	struct dirty_log_range *ranges;
 	struct interval_tree_node *node;
 	u64 *bitmap = NULL, bytes;
 	u32 i = 0;
@@ -31,12 +31,12 @@ static int vref_log_start(struct vfio_device *vdev, struct rb_root_cached *tree,
 		return -ENOMEM;
 	for (node = interval_tree_iter_first(tree, 0, ULONG_MAX); node && i < count;
 	     node = interval_tree_iter_next(node, 0, ULONG_MAX))
-		ranges[i++] = (struct reference_log_range){
+		ranges[i++] = (struct dirty_log_range){
 			.iova = node->start,
 			.length = node->last - node->start + 1,
 		};
 
-	ret = reference_log_size(ranges, i, page_size, &bytes);
+	ret = dirty_log_size(ranges, i, page_size, &bytes);
 	if (ret)
 		goto err_free;
 	bitmap = kvzalloc(bytes, GFP_KERNEL_ACCOUNT);
@@ -46,7 +46,7 @@ static int vref_log_start(struct vfio_device *vdev, struct rb_root_cached *tree,
 	}
 	scoped_guard(mutex, &v->lock)
 	{
-		ret = reference_log_start(&v->model, ranges, i, *page_size, bitmap);
+		ret = dirty_log_start(&v->model.log, ranges, i, *page_size, bitmap);
 		if (!ret) {
 			v->log_ranges = ranges;
 			v->log_bitmap = bitmap;
@@ -82,7 +82,7 @@ static int vref_log_read_and_clear(struct vfio_device *vdev, unsigned long iova,
 	struct vref_device *v = to_vref(vdev);
 
 	guard(mutex)(&v->lock);
-	return reference_log_read(&v->model, iova, length, vref_log_set, dirty);
+	return dirty_log_read(&v->model.log, iova, length, vref_log_set, dirty);
 }
 
 const struct vfio_log_ops vref_log_ops = {

@@ -104,7 +104,7 @@ struct vref_device {
 	wait_queue_head_t stream_wait;
 
 	/* log.c: under lock */
-	struct reference_log_range *log_ranges;
+	struct dirty_log_range *log_ranges;
 	u64 *log_bitmap;
 
 	/* control.c */

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /* The log of DMA writes: a bit per page of the ranges, range after range. */
-#include "devices/vfio/reference/internal.h"
+#include "devices/vfio/reference/dirty_log.h"
 
 #define PAGE_SIZE_MIN ((uint64_t)4096)
 #define PAGE_SIZE_MAX ((uint64_t)2 << 20)
 #define BITMAP_MAX    ((uint64_t)64 << 20)
 
-static uint64_t pages_of(const struct reference_log_range *range, uint64_t page_size)
+static uint64_t pages_of(const struct dirty_log_range *range, uint64_t page_size)
 {
 	return (range->iova + range->length - 1) / page_size - range->iova / page_size + 1;
 }
 
-int reference_log_size(const struct reference_log_range *ranges, uint32_t count,
-		       uint64_t *page_size, uint64_t *bitmap_bytes)
+int dirty_log_size(const struct dirty_log_range *ranges, uint32_t count, uint64_t *page_size,
+		   uint64_t *bitmap_bytes)
 {
 	uint64_t size = PAGE_SIZE_MIN, bits = 0;
 
@@ -30,23 +30,23 @@ int reference_log_size(const struct reference_log_range *ranges, uint32_t count,
 	return 0;
 }
 
-int reference_log_start(struct reference_device *device, const struct reference_log_range *ranges,
-			uint32_t count, uint64_t page_size, uint64_t *bitmap)
+int dirty_log_start(struct dirty_log *log, const struct dirty_log_range *ranges, uint32_t count,
+		    uint64_t page_size, uint64_t *bitmap)
 {
 	uint64_t size = page_size, bytes;
 	int rc;
 
-	if (device->log.running)
+	if (log->running)
 		return -EBUSY;
 	if (count == 0)
 		return -EINVAL;
-	rc = reference_log_size(ranges, count, &size, &bytes);
+	rc = dirty_log_size(ranges, count, &size, &bytes);
 	if (rc)
 		return rc;
 	if (size != page_size)
 		return -EINVAL;
 	memset(bitmap, 0, bytes);
-	device->log = (struct reference_log){
+	*log = (struct dirty_log){
 		.running = true,
 		.ranges = ranges,
 		.count = count,
@@ -56,16 +56,16 @@ int reference_log_start(struct reference_device *device, const struct reference_
 	return 0;
 }
 
-int reference_log_stop(struct reference_device *device)
+int dirty_log_stop(struct dirty_log *log)
 {
-	if (!device->log.running)
+	if (!log->running)
 		return -EINVAL;
-	memset(&device->log, 0, sizeof(device->log));
+	memset(log, 0, sizeof(*log));
 	return 0;
 }
 
 /* The common part of two ranges, by their first and last bytes. */
-static bool overlap(const struct reference_log_range *range, uint64_t *first, uint64_t *last)
+static bool overlap(const struct dirty_log_range *range, uint64_t *first, uint64_t *last)
 {
 	const uint64_t range_last = range->iova + range->length - 1;
 
@@ -76,14 +76,13 @@ static bool overlap(const struct reference_log_range *range, uint64_t *first, ui
 	return *first <= *last;
 }
 
-void reference_log_write(struct reference_device *device, uint64_t iova, uint64_t length)
+void dirty_log_write(struct dirty_log *log, uint64_t iova, uint64_t length)
 {
-	const struct reference_log *log = &device->log;
 	const uint64_t end = length - 1 > ~iova ? ~(uint64_t)0 : iova + length - 1;
 	uint64_t base = 0;
 
 	for (uint32_t i = 0; i < log->count; i++) {
-		const struct reference_log_range *range = &log->ranges[i];
+		const struct dirty_log_range *range = &log->ranges[i];
 		uint64_t first = iova, last = end;
 
 		if (overlap(range, &first, &last)) {
@@ -101,7 +100,7 @@ void reference_log_write(struct reference_device *device, uint64_t iova, uint64_
 }
 
 /* The pages of one range; @base is its first bit. */
-static void read_range(const struct reference_log *log, const struct reference_log_range *range,
+static void read_range(const struct dirty_log *log, const struct dirty_log_range *range,
 		       uint64_t base, uint64_t first, uint64_t last,
 		       void (*set)(void *ctx, uint64_t iova, uint64_t length), void *ctx)
 {
@@ -115,8 +114,11 @@ static void read_range(const struct reference_log *log, const struct reference_l
 		const uint64_t from = page_first > first ? page_first : first;
 		const uint64_t to = page_last < last ? page_last : last;
 
-		if (!(log->bitmap[bit / 64] & mask))
+		if (!(log->bitmap[bit / 64] & mask)) {
+			if (bit % 64 == 0 && !log->bitmap[bit / 64])
+				page += 63; /* none of the word */
 			continue;
+		}
 		set(ctx, from, to - from + 1);
 		/* Forgotten only when all of it was asked for. */
 		if ((from <= page_first || from == range->iova) &&
@@ -125,10 +127,9 @@ static void read_range(const struct reference_log *log, const struct reference_l
 	}
 }
 
-int reference_log_read(struct reference_device *device, uint64_t iova, uint64_t length,
-		       void (*set)(void *ctx, uint64_t iova, uint64_t length), void *ctx)
+int dirty_log_read(struct dirty_log *log, uint64_t iova, uint64_t length,
+		   void (*set)(void *ctx, uint64_t iova, uint64_t length), void *ctx)
 {
-	const struct reference_log *log = &device->log;
 	uint64_t base = 0;
 
 	if (!log->running || length == 0 || length - 1 > ~iova)
@@ -141,4 +142,25 @@ int reference_log_read(struct reference_device *device, uint64_t iova, uint64_t 
 		base += pages_of(&log->ranges[i], log->page_size);
 	}
 	return 0;
+}
+
+struct report {
+	uint64_t iova, page_size, *bitmap;
+};
+
+static void set_bits(void *ctx, uint64_t iova, uint64_t length)
+{
+	const struct report *report = ctx;
+	const uint64_t last = (iova + (length - 1) - report->iova) / report->page_size;
+
+	for (uint64_t bit = (iova - report->iova) / report->page_size; bit <= last; bit++)
+		report->bitmap[bit / 64] |= (uint64_t)1 << bit % 64;
+}
+
+int dirty_log_read_bitmap(struct dirty_log *log, uint64_t iova, uint64_t length, uint64_t page_size,
+			  uint64_t *bitmap)
+{
+	struct report report = {.iova = iova, .page_size = page_size, .bitmap = bitmap};
+
+	return dirty_log_read(log, iova, length, set_bits, &report);
 }
