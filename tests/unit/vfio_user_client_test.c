@@ -605,6 +605,62 @@ Test(user, the_log_has_what_the_server_wrote_and_what_was_written_for_it)
 	server_stop(s);
 }
 
+/* Pages of 2^62 bytes, and any report is one of no writes. */
+static bool huge_log_pages(struct user_server *s, struct user_message *m)
+{
+	const struct vfio_user_feature *feature = (const void *)m->body;
+	const uint32_t number = feature->flags & VFIO_DEVICE_FEATURE_MASK;
+	struct vfio_user_logging_control control = {.page_size = 1ull << 62, .num_ranges = 1};
+	uint8_t body[256] = {0};
+
+	if (m->header.command != VFIO_USER_DEVICE_FEATURE ||
+	    feature->flags & VFIO_DEVICE_FEATURE_PROBE)
+		return false;
+	memcpy(body, m->body, m->size < sizeof(body) ? m->size : sizeof(body));
+	if (number == VFIO_DEVICE_FEATURE_DMA_LOGGING_START)
+		memcpy(body + sizeof(*feature), &control, sizeof(control));
+	else if (number != VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT)
+		return false;
+	server_reply(s, m, body, sizeof(body));
+	return true;
+}
+
+Test(user, a_log_of_pages_of_any_size_is_read_to_its_end, .timeout = 60)
+{
+	static const char *const versions[] = {
+		NULL, "{\"capabilities\":{\"max_msg_fds\":8,\"max_data_xfer_size\":1}}"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct user_server *s = server_start();
+		struct client *c = client_new(s, NULL);
+		struct vfio_device_feature_dma_logging_range range = {RAM_IOVA, RAM_SIZE};
+		struct vfio_device_feature_dma_logging_control control = {
+			.page_size = 4096, .num_ranges = 1, .ranges = (uintptr_t)&range};
+		uint64_t bitmap = 0;
+		struct vfio_device_feature_dma_logging_report report = {
+			.iova = RAM_IOVA,
+			.length = RAM_SIZE,
+			.page_size = 4096,
+			.bitmap = (uintptr_t)&bitmap,
+		};
+
+		s->version = versions[i];
+		s->hook = huge_log_pages;
+		cr_assert_eq(client_open(c), 0);
+		cr_assert_eq(
+			feature(c, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+				&control, sizeof(control)),
+			0);
+		cr_assert_eq(
+			feature(c, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+				&report, sizeof(report)),
+			0);
+		cr_assert_eq(bitmap, 0);
+		client_free(c);
+		server_stop(s);
+	}
+}
+
 static bool no_extended(struct user_server *s, struct user_message *m)
 {
 	/* As the rust-vmm server: what it does not know, it does not survive. */

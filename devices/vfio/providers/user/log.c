@@ -154,10 +154,13 @@ static int report_map(struct user_device *ud, const struct ioas_area *area, uint
 		      uint64_t last, uint64_t page_size)
 {
 	const uint64_t end = area->iova + (area->length - 1);
-	const uint64_t most = (uint64_t)(ud->max_data_xfer_size / 2) * 8 * page_size;
-	uint64_t length;
+	/* Of one message: a word at least, and never nothing, whatever sizes the server names. */
+	const uint64_t words = ud->max_data_xfer_size / 16 + 1;
+	uint64_t length, most;
 	int rc = 0;
 
+	if (__builtin_mul_overflow(words * 64, page_size, &most))
+		most = UINT64_MAX;
 	if (iova < area->iova)
 		iova = area->iova;
 	if (last > end)
