@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "devices/vfio/check/check.h"
+#include "vmm/base/help.h"
 #include "vmm/base/host.h"
 #include "vmm/base/log.h"
 #include "vmm/config.h"
@@ -13,7 +14,7 @@
 /* What was asked for on standard output; half of it is a failure. */
 static int print(const char *text)
 {
-	return log_stdout(text) < 0 ? STATUS_HOST_FAILURE : STATUS_OFF;
+	return help_print(text) < 0 ? STATUS_HOST_FAILURE : STATUS_OFF;
 }
 
 static int run(int argc, char **argv)

@@ -11,6 +11,7 @@
 
 #include "devices/vfio/device.h"
 #include "vmm/base/dma.h"
+#include "vmm/base/help.h"
 #include "vmm/base/host.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
@@ -139,7 +140,7 @@ int serve_main(int argc, char **argv)
 	int r = serve_parse(argc, argv, &config);
 
 	if (r > 0)
-		status = log_stdout(serve_help) < 0 ? STATUS_HOST_FAILURE : STATUS_OFF;
+		status = help_print(serve_help) < 0 ? STATUS_HOST_FAILURE : STATUS_OFF;
 	if (r == 0) {
 		const int level = LOG_LEVEL_WARN + config.vm.verbosity;
 

@@ -13,6 +13,7 @@
 #include "devices/vfio/check/check.h"
 #include "devices/vfio/check/options.h"
 #include "devices/vfio/check/read.h"
+#include "vmm/base/help.h"
 #include "vmm/base/log.h"
 
 static const char bind_help[] =
@@ -22,10 +23,10 @@ static const char bind_help[] =
 	"driver is remembered in " BIND_STATE_DIR " for `sluice unbind`. A device that the host\n"
 	"lives on (a mounted file system, swap, the default route, your own login) is refused.\n"
 	"\n"
-	"  --group                all devices of its IOMMU group, as a launch needs it\n"
-	"  --driver NAME          this VFIO driver; without it the one that fits the device best,\n"
-	"                         for most devices vfio-pci\n"
-	"  --force                although the host uses the device\n";
+	"  --group\tall devices of its IOMMU group, as a launch needs it\n"
+	"  --driver NAME\tthis VFIO driver; without it the one that fits the device best,\n"
+	"\tfor most devices vfio-pci\n"
+	"  --force\talthough the host uses the device\n";
 
 static const char unbind_help[] =
 	"usage: sluice unbind DEV [OPTION]...\n"
@@ -33,10 +34,9 @@ static const char unbind_help[] =
 	"Give a device back to the driver that `sluice bind` took it from, or, when that is not\n"
 	"known, to the one that the kernel finds for it. A device in use is refused.\n"
 	"\n"
-	"  --group                all devices of its IOMMU group\n"
-	"  --force                although it is in use: whoever has it is asked to let go, and "
-	"the\n"
-	"                         command waits until that is done\n";
+	"  --group\tall devices of its IOMMU group\n"
+	"  --force\talthough it is in use: whoever has it is asked to let go, and the\n"
+	"\tcommand waits until that is done\n";
 
 extern char **environ;
 
@@ -394,7 +394,7 @@ static int command(int argc, char **argv, unsigned takes, const char *help,
 	if (ret < 0)
 		return 2;
 	if (options.help)
-		return log_stdout(help) < 0;
+		return help_print(help) < 0;
 	work.source = (struct check_source){.arena = check_arena_create(), .root = ""};
 	ret = work.source.arena ? check_gather_host(work.source.arena, &options.request, &work.host)
 				: -ENOMEM;

@@ -7,6 +7,7 @@
 #include "devices/vfio/check/options.h"
 #include "devices/vfio/check/print.h"
 #include "devices/vfio/providers/kernel/iommufd.h"
+#include "vmm/base/help.h"
 #include "vmm/base/log.h"
 
 static const char help[] =
@@ -18,17 +19,15 @@ static const char help[] =
 	"\n"
 	"DEV is 0000:01:00.0, 01:00.0, a path in /sys, /dev/vfio/devices/vfioN, or fd=N.\n"
 	"\n"
-	"  -v, --verbose          show what is fine, too\n"
-	"  --json                 for programs; see docs/check.md\n"
+	"  -v, --verbose\tshow what is fine, too\n"
+	"  --json\tfor programs; see docs/check.md\n"
 	"  --memory SIZE[,hugepages=2M|1G]\n"
-	"                         memory of the guest, as for `sluice run` (512M)\n"
-	"  --iommufd fd=N         an open descriptor of /dev/iommu, as for `sluice run`\n"
-	"  --no-open              do not open the device. Without it a device that is with "
-	"vfio-pci,\n"
-	"                         in nobody's hands and free of obstacles is opened and closed "
-	"again,\n"
-	"                         which resets it, to learn what only it can tell\n"
-	"  --no-color             no colors on a terminal either\n"
+	"\tmemory of the guest, as for `sluice run` (512M)\n"
+	"  --iommufd fd=N\tan open descriptor of /dev/iommu, as for `sluice run`\n"
+	"  --no-open\tdo not open the device. Without it a device that is with vfio-pci,\n"
+	"\tin nobody's hands and free of obstacles is opened and closed again,\n"
+	"\twhich resets it, to learn what only it can tell\n"
+	"  --no-color\tno colors on a terminal either\n"
 	"\n"
 	"Example:\n"
 	"\n"
@@ -91,7 +90,7 @@ int check_main(int argc, char **argv)
 	if (ret < 0)
 		return 2;
 	if (options.help)
-		return log_stdout(help) < 0;
+		return help_print(help) < 0;
 	if (take_passed(&options.request, &iommufd) < 0)
 		return 2;
 	arena = check_arena_create();

@@ -7,6 +7,7 @@
 
 #include "devices/vfio/check/list.h"
 #include "devices/vfio/provider.h"
+#include "vmm/base/help.h"
 #include "vmm/base/log.h"
 
 static const char help[] =
@@ -15,9 +16,9 @@ static const char help[] =
 	"Show the PCI devices that could be passed through, and what each of them lacks, and\n"
 	"which devices that are none of the host's --vfio takes (soft:NAME, user:PATH).\n"
 	"\n"
-	"  --all                  bridges and devices of the host's chipset, too\n"
-	"  --json                 for programs; see docs/check.md\n"
-	"  --no-color             no colors on a terminal either\n";
+	"  --all\tbridges and devices of the host's chipset, too\n"
+	"  --json\tfor programs; see docs/check.md\n"
+	"  --no-color\tno colors on a terminal either\n";
 
 /*
  * Bridges stay with the host; what has no BAR has nothing to pass (the memory controllers and
@@ -220,7 +221,7 @@ int list_main(int argc, char **argv)
 	if (ret < 0)
 		return 2;
 	if (options.help)
-		return log_stdout(help) < 0;
+		return help_print(help) < 0;
 	arena = check_arena_create();
 	ret = arena ? check_list_gather(arena, "", options.all, &list) : -ENOMEM;
 	if (ret == 0 && options.json)
