@@ -29,12 +29,7 @@ static int run(int argc, char **argv)
 	if (r > 0)
 		status = print(options_run_help);
 	if (r == 0) {
-		int level = LOG_LEVEL_WARN + config.verbosity;
-
-		r = log_open(config.log_file,
-			     level < LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG);
-		if (r < 0)
-			log_error("--log-file %s: %s", config.log_file, host_output_strerror(-r));
+		r = options_open_log(&config);
 		status = r < 0 ? STATUS_HOST_FAILURE : machine_run(&config);
 	}
 	vm_config_destroy(&config);

@@ -8,17 +8,18 @@
 
 #include "vmm/base/log.h"
 
-static int refuse_unknown(const struct option_keys *keys, const char *part)
+/* The place of the @length bytes at @word in @words, which are parted by ", "; -1: they are not there. */
+static int find(const char *words, const char *word, size_t length)
 {
-	char list[256] = "";
+	for (int i = 0;; i++) {
+		size_t n = strcspn(words, ",");
 
-	for (unsigned i = 0; keys->allowed[i] != NULL; i++) {
-		strncat(list, i > 0 ? ", " : "", sizeof(list) - strlen(list) - 1);
-		strncat(list, keys->allowed[i], sizeof(list) - strlen(list) - 1);
+		if (n == length && memcmp(words, word, n) == 0)
+			return i;
+		if (words[n] == '\0')
+			return -1;
+		words += n + strlen(", ");
 	}
-	log_error("%s %s: unknown key \"%s\"; allowed are %s", keys->option, keys->shown, part,
-		  list);
-	return -EINVAL;
 }
 
 /* The next part: its key's index, -1 at the end, UNKNOWN with the part in @out_part, or -EINVAL. */
@@ -27,19 +28,27 @@ static int next_part(struct option_keys *keys, char **out_part)
 {
 	bool first = !keys->begun;
 	char *part = keys->rest;
+	char *end = strchrnul(part, ',');
 	int key;
 
-	if (*keys->rest == '\0' && !first)
+	if (*part == '\0' && !first)
 		return -1;
 	keys->begun = true;
-	key = getsubopt(&keys->rest, keys->allowed, &keys->value);
+	keys->rest = *end != '\0' ? end + 1 : end;
+	*end = '\0';
+	keys->key = part;
+	keys->key_length = (int)strcspn(part, "=");
+	keys->value = part[keys->key_length] == '=' ? part + keys->key_length + 1 : NULL;
+	key = find(keys->allowed, part, (size_t)keys->key_length);
 	if (key < 0 && first) {
-		keys->value = part;
 		key = 0;
+		keys->key = keys->allowed;
+		keys->key_length = (int)strcspn(keys->allowed, ",");
+		keys->value = part;
 	}
 	if (key >= 0 && keys->seen >> key & 1) {
-		log_error("%s %s: %s is given twice", keys->option, keys->shown,
-			  keys->allowed[key]);
+		log_error("--%s %s: %.*s is given twice", keys->option, keys->shown,
+			  keys->key_length, keys->key);
 		return -EINVAL;
 	}
 	*out_part = part;
@@ -56,43 +65,62 @@ int keys_next(struct option_keys *keys)
 
 	while ((key = next_part(keys, &part)) == UNKNOWN) {
 		r = keys->unknown != NULL ? keys->unknown(keys, part) : 1;
-		if (r > 0)
-			r = refuse_unknown(keys, part);
+		if (r > 0) {
+			log_error("--%s %s: unknown key \"%s\"; allowed are %s", keys->option,
+				  keys->shown, part, keys->allowed);
+			r = -EINVAL;
+		}
 		if (r < 0)
 			return r;
 	}
 	return key;
 }
 
-int keys_refuse(const struct option_keys *keys, const char *key, const char *allowed)
+int keys_refuse(const struct option_keys *keys, const char *allowed)
 {
-	log_error("%s %s: %s takes %s%s%s", keys->option, keys->shown, key, allowed,
-		  keys->value != NULL && *keys->value != '\0' ? ", not " : "",
+	log_error("--%s %s: %.*s takes %s%s%s", keys->option, keys->shown, keys->key_length,
+		  keys->key, allowed, keys->value != NULL && *keys->value != '\0' ? ", not " : "",
 		  keys->value != NULL ? keys->value : "");
 	return -EINVAL;
 }
 
-int keys_switch(const struct option_keys *keys, const char *key, bool *out)
+int keys_missing(const struct option_keys *keys, const char *what)
 {
-	if (keys->value == NULL || strcmp(keys->value, "on") == 0)
-		*out = true;
-	else if (strcmp(keys->value, "off") == 0)
-		*out = false;
-	else
-		return keys_refuse(keys, key, "on or off");
-	return 0;
+	log_error("--%s %s: %s is missing", keys->option, keys->shown, what);
+	return -EINVAL;
 }
 
-int keys_text(const struct option_keys *keys, const char *key, char **out)
+int keys_switch(const struct option_keys *keys, bool *out)
 {
-	char *copy;
+	*out = keys->value == NULL || strcmp(keys->value, "on") == 0;
+	return *out || strcmp(keys->value, "off") == 0 ? 0 : keys_refuse(keys, "on or off");
+}
 
+int keys_text(const struct option_keys *keys, char **out)
+{
 	if (keys->value == NULL || *keys->value == '\0')
-		return keys_refuse(keys, key, "a value");
-	copy = strdup(keys->value);
+		return keys_refuse(keys, "a value");
+	return option_text(keys->value, out);
+}
+
+int option_text(const char *value, char **out)
+{
+	char *copy = strdup(value);
+
 	if (copy == NULL)
 		return -ENOMEM;
 	free(*out);
 	*out = copy;
 	return 0;
+}
+
+int option_keys_parse(const char *option, const char *value,
+		      int (*parse)(struct option_keys *keys, void *config), void *config)
+{
+	char *copy = strdup(value);
+	struct option_keys keys = {.option = option, .shown = value, .rest = copy};
+	int r = copy != NULL ? parse(&keys, config) : -ENOMEM;
+
+	free(copy);
+	return r;
 }

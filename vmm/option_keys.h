@@ -9,17 +9,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct vm_config;
-
-/* One option's value on its way through getsubopt(). */
+/* One option's value on its way through its keys. */
 struct option_keys {
-	const char *option;   /* "--disk" */
-	const char *shown;    /* the whole value, for messages */
-	char *const *allowed; /* NULL-terminated, up to 64 */
-	char *rest;           /* writable copy, consumed */
-	char *value;          /* of the key just found; NULL: none */
-	bool begun;           /* the first part was taken */
-	uint64_t seen;        /* keys found so far, by their index */
+	const char *option;  /* "disk" */
+	const char *shown;   /* the whole value, for messages */
+	const char *allowed; /* "path, readonly": up to 64, as a message lists them */
+	char *rest;          /* writable copy, consumed */
+	const char *key;     /* the key just found, @key_length bytes of it */
+	int key_length;
+	char *value;   /* of it; NULL: none */
+	bool begun;    /* the first part was taken */
+	uint64_t seen; /* keys found so far, by their index */
 	/* Takes a key that is not allowed: 0, -errno after a message, > 0 when it is none of its. NULL: none. */
 	int (*unknown)(const struct option_keys *keys, const char *part);
 	void *ctx;
@@ -31,16 +31,25 @@ struct option_keys {
  */
 int keys_next(struct option_keys *keys);
 
-/* Say that @key takes @allowed and not what it got. Returns -EINVAL. */
-int keys_refuse(const struct option_keys *keys, const char *key, const char *allowed);
+/* Say that the key takes @allowed and not what it got. Returns -EINVAL. */
+int keys_refuse(const struct option_keys *keys, const char *allowed);
+/* Say that the option lacks @what. Returns -EINVAL. */
+int keys_missing(const struct option_keys *keys, const char *what);
 
 /* A switch: no value or "on" is true. -EINVAL after a message. */
-int keys_switch(const struct option_keys *keys, const char *key, bool *out);
+int keys_switch(const struct option_keys *keys, bool *out);
 
 /* A text that must not be empty; replaces *@out, which is freed. -EINVAL after a message, -ENOMEM. */
-int keys_text(const struct option_keys *keys, const char *key, char **out);
+int keys_text(const struct option_keys *keys, char **out);
 
-/* The parser of --vfio (options_vfio.c): adds one to @config->vfio. -EINVAL after a message, -ENOMEM. */
-int parse_vfio(struct option_keys *keys, struct vm_config *config);
+/* The text of an option without keys; replaces *@out, which is freed. -ENOMEM. */
+int option_text(const char *value, char **out);
+
+/* Let @parse take the keys in @value of option @option ("disk") into its @config. What it returns, or -ENOMEM. */
+int option_keys_parse(const char *option, const char *value,
+		      int (*parse)(struct option_keys *keys, void *config), void *config);
+
+/* The parser of --vfio (options_vfio.c): adds one to a struct vm_config. -EINVAL after a message, -ENOMEM. */
+int parse_vfio(struct option_keys *keys, void *config);
 
 #endif

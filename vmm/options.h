@@ -14,6 +14,9 @@ struct vm_config;
  */
 int options_parse_run(int argc, char **argv, struct vm_config *config);
 
+/* Open the log as --log-file and -v want it. 0, or -errno after a message. */
+int options_open_log(const struct vm_config *config);
+
 /* The text of `sluice --help` and `sluice run --help`. */
 extern const char options_help[];
 extern const char options_run_help[];

@@ -38,39 +38,36 @@ static bool parse_slot(const char *text, struct vfio_config *vfio)
 	return true;
 }
 
-static int take_id(const struct option_keys *keys, const char *key, int32_t *out)
+static int take_id(const struct option_keys *keys, int32_t *out)
 {
 	uint64_t number;
 
 	if (!text_number(keys->value, 0, 0xffff, &number))
-		return keys_refuse(keys, key, "a number up to 0xffff");
+		return keys_refuse(keys, "a number up to 0xffff");
 	*out = (int32_t)number;
 	return 0;
 }
 
 /* The state is JSON, which takes no other. */
-static int refuse_no_utf8(const struct option_keys *keys, const char *key)
+static int refuse_no_utf8(const struct option_keys *keys)
 {
 	json_t *text = json_string(keys->value);
-	int r = text == NULL ? keys_refuse(keys, key, "text in UTF-8") : 0;
+	int r = text == NULL ? keys_refuse(keys, "text in UTF-8") : 0;
 
 	json_decref(text);
 	return r;
 }
 
-/* The first part of --vfio: a name, or fd=N which getsubopt() took for a key with a value. */
+/* The first part of --vfio: a name, or fd=N which keys_next() took for a key with a value. */
 static int take_vfio_name(const struct option_keys *keys, struct vfio_config *vfio)
 {
-	uint64_t fd;
-
 	if (keys->value == NULL || *keys->value == '\0')
-		return keys_refuse(keys, "the first key", "a device");
-	if (refuse_no_utf8(keys, "the first key") < 0)
+		return keys_refuse(keys, "the name of one");
+	if (refuse_no_utf8(keys) < 0)
 		return -EINVAL;
-	if (strncmp(keys->value, "fd=", 3) == 0) {
-		if (!text_number(keys->value + 3, 10, INT32_MAX, &fd))
-			return keys_refuse(keys, "fd", "the number of an open descriptor");
-		vfio->fd = (int)fd;
+	if (strncmp(keys->value, "fd=", 3) == 0 && !text_fd(keys->value, &vfio->fd)) {
+		log_error("--vfio %s: fd takes the number of an open descriptor", keys->shown);
+		return -EINVAL;
 	}
 	vfio->name = strdup(keys->value);
 	return vfio->name == NULL ? -ENOMEM : 0;
@@ -87,7 +84,7 @@ static int take_rom(const struct option_keys *keys, struct vfio_config *vfio)
 		return 0;
 	}
 	vfio->rom = VFIO_ROM_FILE;
-	return keys_text(keys, "rom", (char **)&vfio->rom_file);
+	return keys_text(keys, (char **)&vfio->rom_file);
 }
 
 /* Behind "user:/path": a key of the provider's own. */
@@ -108,7 +105,7 @@ static int take_provider_key(const struct option_keys *keys, const char *part)
 	for (size_t i = 0; i < vfio->key_count; i++) {
 		if (strncmp(vfio->keys[i].name, part, length) == 0 &&
 		    vfio->keys[i].name[length] == '\0') {
-			log_error("%s %s: %s is given twice", keys->option, keys->shown,
+			log_error("--%s %s: %s is given twice", keys->option, keys->shown,
 				  vfio->keys[i].name);
 			return -EINVAL;
 		}
@@ -123,21 +120,10 @@ static int take_provider_key(const struct option_keys *keys, const char *part)
 	return more->name == NULL || (*equal == '=' && more->value == NULL) ? -ENOMEM : 0;
 }
 
-int parse_vfio(struct option_keys *keys, struct vm_config *config)
+int parse_vfio(struct option_keys *keys, void *ctx)
 {
 	enum { DEVICE, ID, ADDR, TOKEN, P2P, ROM, VENDOR, DEVICE_ID, SUB_VENDOR, SUB_ID, ON_ERROR };
-	static char *const allowed[] = {[DEVICE] = (char *)"device",
-					[ID] = (char *)"id",
-					[ADDR] = (char *)"addr",
-					[TOKEN] = (char *)"token",
-					[P2P] = (char *)"p2p",
-					[ROM] = (char *)"rom",
-					[VENDOR] = (char *)"vendor-id",
-					[DEVICE_ID] = (char *)"device-id",
-					[SUB_VENDOR] = (char *)"subsystem-vendor-id",
-					[SUB_ID] = (char *)"subsystem-id",
-					[ON_ERROR] = (char *)"on-error",
-					[ON_ERROR + 1] = NULL};
+	struct vm_config *config = ctx;
 	struct vfio_config *more =
 		reallocarray(config->vfio, config->vfio_count + 1, sizeof(*more));
 	struct vfio_config *vfio;
@@ -155,7 +141,9 @@ int parse_vfio(struct option_keys *keys, struct vm_config *config)
 		.subsystem_vendor_id = -1,
 		.subsystem_id = -1,
 	};
-	keys->allowed = allowed;
+	/* In the order of the enumeration. */
+	keys->allowed = "device, id, addr, token, p2p, rom, vendor-id, device-id, "
+			"subsystem-vendor-id, subsystem-id, on-error";
 	keys->unknown = take_provider_key;
 	keys->ctx = vfio;
 	while (r == 0 && (key = keys_next(keys)) != -1) {
@@ -164,19 +152,18 @@ int parse_vfio(struct option_keys *keys, struct vm_config *config)
 			r = take_vfio_name(keys, vfio);
 			break;
 		case ID:
-			r = keys_text(keys, "id", (char **)&vfio->id);
+			r = keys_text(keys, (char **)&vfio->id);
 			if (r == 0)
-				r = refuse_no_utf8(keys, "id");
+				r = refuse_no_utf8(keys);
 			break;
 		case ADDR:
 			if (!parse_slot(keys->value, vfio))
-				r = keys_refuse(keys, "addr",
-						"a slot from 01 to 1f, and .FUNCTION");
+				r = keys_refuse(keys, "a slot from 01 to 1f, and .FUNCTION");
 			break;
 		case TOKEN:
 			vfio->has_token = text_bytes(keys->value, TEXT_UUID, vfio->token);
 			if (!vfio->has_token)
-				r = keys_refuse(keys, "token",
+				r = keys_refuse(keys,
 						"a UUID like 00112233-4455-6677-8899-aabbccddeeff");
 			break;
 		case P2P:
@@ -187,37 +174,33 @@ int parse_vfio(struct option_keys *keys, struct vm_config *config)
 			else if (strcmp(keys->value, "off") == 0)
 				vfio->p2p = VFIO_P2P_OFF;
 			else
-				r = keys_refuse(keys, "p2p", "auto, on or off");
+				r = keys_refuse(keys, "auto, on or off");
 			break;
 		case ROM:
 			r = take_rom(keys, vfio);
 			break;
 		case VENDOR:
-			r = take_id(keys, "vendor-id", &vfio->vendor_id);
+			r = take_id(keys, &vfio->vendor_id);
 			break;
 		case DEVICE_ID:
-			r = take_id(keys, "device-id", &vfio->device_id);
+			r = take_id(keys, &vfio->device_id);
 			break;
 		case SUB_VENDOR:
-			r = take_id(keys, "subsystem-vendor-id", &vfio->subsystem_vendor_id);
+			r = take_id(keys, &vfio->subsystem_vendor_id);
 			break;
 		case SUB_ID:
-			r = take_id(keys, "subsystem-id", &vfio->subsystem_id);
+			r = take_id(keys, &vfio->subsystem_id);
 			break;
 		case ON_ERROR:
 			vfio->stop_on_error =
 				keys->value != NULL && strcmp(keys->value, "stop") == 0;
 			if (!vfio->stop_on_error &&
 			    (keys->value == NULL || strcmp(keys->value, "report") != 0))
-				r = keys_refuse(keys, "on-error", "report or stop");
+				r = keys_refuse(keys, "report or stop");
 			break;
 		default:
 			return key;
 		}
 	}
-	if (r == 0 && vfio->name == NULL) {
-		log_error("--vfio %s: the device is missing", keys->shown);
-		r = -EINVAL;
-	}
-	return r;
+	return r == 0 && vfio->name == NULL ? keys_missing(keys, "the device") : r;
 }

@@ -16,6 +16,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 #include "vmm/machine.h"
+#include "vmm/options.h"
 #include "vmm/passthrough.h"
 #include "vmm/signals.h"
 
@@ -142,13 +143,7 @@ int serve_main(int argc, char **argv)
 	if (r > 0)
 		status = help_print(serve_help) < 0 ? STATUS_HOST_FAILURE : STATUS_OFF;
 	if (r == 0) {
-		const int level = LOG_LEVEL_WARN + config.vm.verbosity;
-
-		r = log_open(config.vm.log_file,
-			     level < LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG);
-		if (r < 0)
-			log_error("--log-file %s: %s", config.vm.log_file,
-				  host_output_strerror(-r));
+		r = options_open_log(&config.vm);
 		status = r < 0 ? STATUS_HOST_FAILURE : serve(&config);
 	}
 	serve_config_destroy(&config);

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The command line of `sluice serve`. */
 #include <errno.h>
-#include <getopt.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "vmm/base/arguments.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 #include "vmm/option_keys.h"
@@ -55,37 +53,32 @@ void serve_config_destroy(struct serve_config *config)
 	vm_config_destroy(&config->vm);
 }
 
-static int parse_socket(struct option_keys *keys, struct serve_config *config)
+static int parse_socket(struct option_keys *keys, void *ctx)
 {
-	static char *const allowed[] = {(char *)"path", (char *)"share-fd", NULL};
+	struct serve_config *config = ctx;
 	int key, r = 0;
 
-	keys->allowed = allowed;
+	keys->allowed = "path, share-fd";
 	while (r == 0 && (key = keys_next(keys)) != -1) {
 		switch (key) {
 		case 0:
-			r = keys_text(keys, "path", &config->path);
+			r = keys_text(keys, &config->path);
 			break;
 		case 1:
-			r = keys_switch(keys, "share-fd", &config->share_fd);
+			r = keys_switch(keys, &config->share_fd);
 			break;
 		default:
 			return key;
 		}
 	}
-	if (r == 0 && config->path == NULL) {
-		log_error("--socket %s: path= is missing", keys->shown);
-		r = -EINVAL;
-	}
-	return r;
+	return r == 0 && config->path == NULL ? keys_missing(keys, "path=") : r;
 }
 
-static int parse_doorbell(struct option_keys *keys, struct serve_config *config)
+static int parse_doorbell(struct option_keys *keys, void *ctx)
 {
-	static char *const allowed[] = {(char *)"region", (char *)"offset", (char *)"size",
-					(char *)"value", NULL};
-	static const char *const takes[] = {"a region number", "a number of bytes", "1, 2, 4 or 8",
-					    "a number"};
+	static const char takes[][18] = {"a region number", "a number of bytes", "1, 2, 4 or 8",
+					 "a number"};
+	struct serve_config *config = ctx;
 	uint64_t values[4] = {0};
 	unsigned seen = 0;
 	int key;
@@ -95,14 +88,14 @@ static int parse_doorbell(struct option_keys *keys, struct serve_config *config)
 			  SERVE_MAX_DOORBELLS);
 		return -EINVAL;
 	}
-	keys->allowed = allowed;
+	keys->allowed = "region, offset, size, value";
 	while ((key = keys_next(keys)) != -1) {
 		if (key < 0)
 			return key;
 		if (!text_number(keys->value, 0, key == 0 ? UINT32_MAX : UINT64_MAX, &values[key]))
-			return keys_refuse(keys, allowed[key], takes[key]);
+			return keys_refuse(keys, takes[key]);
 		if (key == 2 && (values[2] == 0 || values[2] > 8 || values[2] & (values[2] - 1)))
-			return keys_refuse(keys, "size", takes[2]);
+			return keys_refuse(keys, takes[key]);
 		seen |= 1u << key;
 	}
 	if (seen != 15) {
@@ -123,8 +116,9 @@ static int parse_doorbell(struct option_keys *keys, struct serve_config *config)
 	return 0;
 }
 
-static int parse_device(struct option_keys *keys, struct serve_config *config)
+static int parse_device(struct option_keys *keys, void *ctx)
 {
+	struct serve_config *config = ctx;
 	const struct vfio_config *vfio;
 	int r = parse_vfio(keys, &config->vm);
 
@@ -142,109 +136,58 @@ static int parse_device(struct option_keys *keys, struct serve_config *config)
 	return 0;
 }
 
-static int parse_iommufd(struct option_keys *keys, struct serve_config *config)
-{
-	uint64_t fd;
+enum { OPT_VFIO, OPT_SOCKET, OPT_DOORBELL, OPT_IOMMUFD, OPT_LOG_FILE, OPT_COUNT };
 
-	if (strncmp(keys->rest, "fd=", 3) != 0 ||
-	    !text_number(keys->rest + 3, 10, INT32_MAX, &fd)) {
-		log_error("--iommufd %s: it takes fd=N, an open descriptor of /dev/iommu",
-			  keys->rest);
-		return -EINVAL;
-	}
-	config->vm.iommufd = (int)fd;
-	return 0;
-}
-
-enum { OPT_VFIO = 256, OPT_SOCKET, OPT_DOORBELL, OPT_IOMMUFD, OPT_LOG_FILE, OPT_HELP };
-
-static const struct option long_options[] = {
-	{"vfio", required_argument, NULL, OPT_VFIO},
-	{"socket", required_argument, NULL, OPT_SOCKET},
-	{"doorbell", required_argument, NULL, OPT_DOORBELL},
-	{"iommufd", required_argument, NULL, OPT_IOMMUFD},
-	{"log-file", required_argument, NULL, OPT_LOG_FILE},
-	{"help", no_argument, NULL, OPT_HELP},
-	{NULL, 0, NULL, 0},
+static const struct argument options[OPT_COUNT] = {
+	[OPT_VFIO] = {"vfio", ARGUMENT_VALUE | ARGUMENT_ONCE},
+	[OPT_SOCKET] = {"socket", ARGUMENT_VALUE | ARGUMENT_ONCE},
+	[OPT_DOORBELL] = {"doorbell", ARGUMENT_VALUE},
+	[OPT_IOMMUFD] = {"iommufd", ARGUMENT_VALUE | ARGUMENT_ONCE},
+	[OPT_LOG_FILE] = {"log-file", ARGUMENT_VALUE | ARGUMENT_ONCE},
 };
 
-static int (*const with_keys[])(struct option_keys *keys, struct serve_config *config) = {
-	parse_device, parse_socket, parse_doorbell, parse_iommufd};
-
-static int parse_option(int option, const char *name, const char *value,
-			struct serve_config *config)
+static int parse_option(int option, const char *value, struct serve_config *config)
 {
-	char *copy, label[32];
-	struct option_keys keys = {.option = label, .shown = value};
-	int r;
-
-	if (option == 'v') {
+	switch (option) {
+	case OPT_VFIO:
+		return option_keys_parse("vfio", value, parse_device, config);
+	case OPT_SOCKET:
+		return option_keys_parse("socket", value, parse_socket, config);
+	case OPT_DOORBELL:
+		return option_keys_parse("doorbell", value, parse_doorbell, config);
+	case OPT_IOMMUFD:
+		return argument_iommufd(value, &config->vm.iommufd);
+	case OPT_LOG_FILE:
+		return option_text(value, &config->vm.log_file);
+	default: /* -v */
 		config->vm.verbosity++;
 		return 0;
 	}
-	if (*value == '\0') {
-		log_error("--%s: its value is empty; see sluice serve --help", name);
-		return -EINVAL;
-	}
-	copy = strdup(value);
-	if (copy == NULL)
-		return -ENOMEM;
-	if (option == OPT_LOG_FILE) {
-		config->vm.log_file = copy;
-		return 0;
-	}
-	snprintf(label, sizeof(label), "--%s", name);
-	keys.rest = copy;
-	r = with_keys[option - OPT_VFIO](&keys, config);
-	free(copy);
-	return r;
 }
 
 int serve_parse(int argc, char **argv, struct serve_config *config)
 {
-	int option, index, r;
-	unsigned seen = 0;
+	struct arguments arguments = {
+		.argc = argc,
+		.argv = argv,
+		.options = options,
+		.count = OPT_COUNT,
+	};
+	int option, r;
 
 	*config = (struct serve_config){0};
 	r = vm_config_init(&config->vm);
-	optind = 0;
-	opterr = 0;
-	while (r == 0) {
-		const int at = optind == 0 ? 1 : optind;
-
-		index = 0;
-		option = getopt_long(argc, argv, ":vh", long_options, &index);
-		if (option == -1)
-			break;
-		if (option == OPT_HELP || option == 'h')
+	while (r == 0 && (option = arguments_next(&arguments)) != ARGUMENTS_END) {
+		if (option == ARGUMENTS_HELP)
 			return 1;
-		if (option == ':' || option == '?') {
-			log_error(option == ':' ? "%s needs a value; see sluice serve --help"
-						: "unknown option %s; see sluice serve --help",
-				  option == ':' ? argv[optind - 1]
-				  : at < argc   ? argv[at]
-						: "");
-			return -EINVAL;
-		}
-		if (option >= OPT_VFIO && option != OPT_DOORBELL) {
-			if (seen >> index & 1) {
-				log_error("--%s %s: given twice, and there can be one; leave one "
-					  "out",
-					  long_options[index].name, optarg);
-				return -EINVAL;
-			}
-			seen |= 1u << index;
-		}
-		r = parse_option(option, long_options[index].name, optarg, config);
+		r = option < 0 ? option : parse_option(option, arguments.value, config);
 	}
 	if (r == -ENOMEM)
 		log_error("out of memory");
+	if (r == 0)
+		r = arguments_no_more(&arguments);
 	if (r < 0)
 		return r;
-	if (optind < argc) {
-		log_error("%s: serve takes options only; see sluice serve --help", argv[optind]);
-		return -EINVAL;
-	}
 	if (config->vm.vfio_count == 0 || config->path == NULL) {
 		log_error("%s is missing; see sluice serve --help",
 			  config->path == NULL ? "--socket PATH" : "--vfio DEV");

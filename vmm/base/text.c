@@ -30,6 +30,17 @@ bool text_number(const char *text, int base, uint64_t max, uint64_t *out)
 	return true;
 }
 
+bool text_fd(const char *text, int *out)
+{
+	uint64_t fd;
+
+	if (text == NULL || strncmp(text, "fd=", 3) != 0 ||
+	    !text_number(text + 3, 10, INT32_MAX, &fd))
+		return false;
+	*out = (int)fd;
+	return true;
+}
+
 bool text_size(const char *text, uint64_t *out)
 {
 	static const char units[] = "kmgt";

@@ -17,6 +17,9 @@
 /* A number of at most @max. @base as of strtoull(): 10, 16, or 0 for what its prefix says. */
 bool text_number(const char *text, int base, uint64_t max, uint64_t *out);
 
+/* "fd=N": the number of an open descriptor. */
+bool text_fd(const char *text, int *out);
+
 /* Bytes, with K, M, G or T behind the number for powers of 1024: "512M", "65536". */
 bool text_size(const char *text, uint64_t *out);
 

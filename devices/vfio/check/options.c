@@ -2,20 +2,17 @@
 #include "devices/vfio/check/options.h"
 
 #include <errno.h>
-#include <getopt.h>
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "devices/vfio/provider.h"
+#include "vmm/base/arguments.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 
 enum {
-	OPT_HELP = 256,
 	OPT_JSON,
 	OPT_ALL,
+	OPT_VERBOSE,
 	OPT_NO_COLOR,
 	OPT_MEMORY,
 	OPT_IOMMUFD,
@@ -23,47 +20,30 @@ enum {
 	OPT_GROUP,
 	OPT_FORCE,
 	OPT_DRIVER,
+	OPT_COUNT,
 };
 
-static const struct option long_options[] = {
-	{"help", no_argument, NULL, OPT_HELP},
-	{"json", no_argument, NULL, OPT_JSON},
-	{"all", no_argument, NULL, OPT_ALL},
-	{"verbose", no_argument, NULL, 'v'},
-	{"no-color", no_argument, NULL, OPT_NO_COLOR},
-	{"memory", required_argument, NULL, OPT_MEMORY},
-	{"iommufd", required_argument, NULL, OPT_IOMMUFD},
-	{"no-open", no_argument, NULL, OPT_NO_OPEN},
-	{"group", no_argument, NULL, OPT_GROUP},
-	{"force", no_argument, NULL, OPT_FORCE},
-	{"driver", required_argument, NULL, OPT_DRIVER},
-	{NULL, 0, NULL, 0},
+static const struct argument arguments[OPT_COUNT] = {
+	[OPT_JSON] = {"json", 0},
+	[OPT_ALL] = {"all", 0},
+	[OPT_VERBOSE] = {"verbose", 0},
+	[OPT_NO_COLOR] = {"no-color", 0},
+	[OPT_MEMORY] = {"memory", ARGUMENT_VALUE},
+	[OPT_IOMMUFD] = {"iommufd", ARGUMENT_VALUE},
+	[OPT_NO_OPEN] = {"no-open", 0},
+	[OPT_GROUP] = {"group", 0},
+	[OPT_FORCE] = {"force", 0},
+	[OPT_DRIVER] = {"driver", ARGUMENT_VALUE},
 };
 
-static unsigned needed(int option)
-{
-	switch (option) {
-	case OPT_JSON:
-		return CHECK_TAKES_JSON;
-	case OPT_ALL:
-		return CHECK_TAKES_ALL;
-	case 'v':
-		return CHECK_TAKES_VERBOSE;
-	case OPT_NO_COLOR:
-		return CHECK_TAKES_COLOR;
-	case OPT_MEMORY:
-	case OPT_IOMMUFD:
-	case OPT_NO_OPEN:
-		return CHECK_TAKES_LAUNCH;
-	case OPT_GROUP:
-	case OPT_FORCE:
-		return CHECK_TAKES_BIND;
-	case OPT_DRIVER:
-		return CHECK_TAKES_DRIVER;
-	default:
-		return 0;
-	}
-}
+/* What a command must take for an option to be one of its. */
+static const uint8_t needed[OPT_COUNT] = {
+	[OPT_JSON] = CHECK_TAKES_JSON,       [OPT_ALL] = CHECK_TAKES_ALL,
+	[OPT_VERBOSE] = CHECK_TAKES_VERBOSE, [OPT_NO_COLOR] = CHECK_TAKES_COLOR,
+	[OPT_MEMORY] = CHECK_TAKES_LAUNCH,   [OPT_IOMMUFD] = CHECK_TAKES_LAUNCH,
+	[OPT_NO_OPEN] = CHECK_TAKES_LAUNCH,  [OPT_GROUP] = CHECK_TAKES_BIND,
+	[OPT_FORCE] = CHECK_TAKES_BIND,      [OPT_DRIVER] = CHECK_TAKES_DRIVER,
+};
 
 /* The value of --memory as `run` takes it: SIZE[,hugepages=2M|1G][,prefault]. */
 static int parse_memory(const char *value, struct check_request *request)
@@ -102,18 +82,6 @@ bad:
 	return -EINVAL;
 }
 
-static int parse_iommufd(const char *value, struct check_request *request)
-{
-	uint64_t fd;
-
-	if (strncmp(value, "fd=", 3) != 0 || !text_number(value + 3, 10, INT_MAX, &fd)) {
-		log_error("--iommufd %s: it takes fd=N, an open descriptor of /dev/iommu", value);
-		return -EINVAL;
-	}
-	request->iommufd = (int)fd;
-	return 0;
-}
-
 /* DEV[,token=UUID], as --vfio takes it. */
 static int parse_device(const char *text, struct check_options *options)
 {
@@ -150,56 +118,58 @@ static int parse_device(const char *text, struct check_options *options)
 	return 0;
 }
 
-static int take(int option, struct check_options *options)
+static int take(int option, const char *value, struct check_options *options)
 {
 	switch (option) {
-	case OPT_HELP:
-		options->help = true;
-		return 0;
 	case OPT_JSON:
 		options->json = true;
-		return 0;
+		break;
 	case OPT_ALL:
 		options->all = true;
-		return 0;
-	case 'v':
+		break;
+	case OPT_VERBOSE:
 		options->verbose = true;
-		return 0;
+		break;
 	case OPT_NO_COLOR:
 		options->no_color = true;
-		return 0;
+		break;
 	case OPT_NO_OPEN:
 		options->request.open = false;
-		return 0;
+		break;
 	case OPT_GROUP:
 		options->group = true;
-		return 0;
+		break;
 	case OPT_FORCE:
 		options->force = true;
-		return 0;
+		break;
 	case OPT_DRIVER:
 		/* The kernel would let any driver have it: a disk to one for network cards, which then crashes. */
-		if (!strstr(optarg, "vfio") || strchr(optarg, '/')) {
-			log_error(
-				"--driver %s: it takes a VFIO driver: vfio-pci, or a variant of it "
-				"such as mlx5_vfio_pci",
-				optarg);
+		if (!strstr(value, "vfio") || strchr(value, '/')) {
+			log_error("--driver %s: it takes a VFIO driver: vfio-pci, or a variant of "
+				  "it such "
+				  "as mlx5_vfio_pci",
+				  value);
 			return -EINVAL;
 		}
-		options->driver = optarg;
-		return 0;
+		options->driver = value;
+		break;
 	case OPT_MEMORY:
-		return parse_memory(optarg, &options->request);
+		return parse_memory(value, &options->request);
 	case OPT_IOMMUFD:
-		return parse_iommufd(optarg, &options->request);
-	default:
-		return -EINVAL;
+		return argument_iommufd(value, &options->request.iommufd);
 	}
+	return 0;
 }
 
 int check_options_parse(int argc, char **argv, unsigned takes, struct check_options *options)
 {
 	const char *command = argv[0];
+	struct arguments walk = {
+		.argc = argc,
+		.argv = argv,
+		.options = arguments,
+		.count = OPT_COUNT,
+	};
 	int option, ret;
 
 	*options = (struct check_options){
@@ -209,52 +179,33 @@ int check_options_parse(int argc, char **argv, unsigned takes, struct check_opti
 			    .iommufd = -1,
 			    .open = true},
 	};
-	optind = 0;
-	opterr = 0;
-	for (;;) {
-		int index = -1;
-
-		option = getopt_long(argc, argv, ":v", long_options, &index);
-		if (option == -1)
-			break;
-		if (option == ':') {
-			log_error("%s needs a value; see sluice %s --help", argv[optind - 1],
-				  command);
+	while ((option = arguments_next(&walk)) != ARGUMENTS_END) {
+		if (option == ARGUMENTS_HELP) {
+			options->help = true;
+			return 0;
+		}
+		if (option == ARGUMENTS_V)
+			option = OPT_VERBOSE;
+		if (option >= 0 && !(takes & needed[option])) {
+			log_error("%s does not take --%s; see sluice %s --help", command,
+				  arguments[option].name, command);
 			return -EINVAL;
 		}
-		if (option == '?') {
-			log_error("unknown option %s; see sluice %s --help", argv[optind - 1],
-				  command);
-			return -EINVAL;
-		}
-		if (option != OPT_HELP && !(takes & needed(option))) {
-			log_error("%s does not take %s%s; see sluice %s --help", command,
-				  index < 0 ? "-v" : "--",
-				  index < 0 ? "" : long_options[index].name, command);
-			return -EINVAL;
-		}
-		ret = take(option, options);
+		ret = option < 0 ? option : take(option, walk.value, options);
 		if (ret < 0)
 			return ret;
 	}
-	if (options->help)
-		return 0;
-	if (!(takes & CHECK_TAKES_DEVICE)) {
-		if (optind == argc)
-			return 0;
-		log_error("%s: %s takes options only; see sluice %s --help", argv[optind], command,
-			  command);
-		return -EINVAL;
-	}
-	if (optind == argc) {
+	if (!(takes & CHECK_TAKES_DEVICE))
+		return arguments_no_more(&walk);
+	if (walk.rest == argc) {
 		log_error("%s needs a device; see sluice %s --help", command, command);
 		return -EINVAL;
 	}
-	if (optind + 1 < argc) {
-		log_error("%s: %s takes one device", argv[optind + 1], command);
+	if (walk.rest + 1 < argc) {
+		log_error("%s: %s takes one device", argv[walk.rest + 1], command);
 		return -EINVAL;
 	}
-	ret = parse_device(argv[optind], options);
+	ret = parse_device(argv[walk.rest], options);
 	if (ret == 0 && (takes & CHECK_TAKES_LAUNCH) &&
 	    options->request.parsed.kind == VFIO_NAME_FD && options->request.iommufd < 0) {
 		log_error("%s: a launch with a passed descriptor needs --iommufd fd=N as well, an "
