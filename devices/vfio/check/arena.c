@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/vfio/check/facts.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,13 +60,12 @@ const char *check_string(struct check_arena *arena, const char *text)
 	return copy;
 }
 
-const char *check_format(struct check_arena *arena, const char *fmt, ...)
+const char *check_vformat(struct check_arena *arena, const char *fmt, va_list args)
 {
-	va_list args, again;
 	char *text = NULL;
+	va_list again;
 	int length;
 
-	va_start(args, fmt);
 	va_copy(again, args);
 	length = vsnprintf(NULL, 0, fmt, args);
 	if (length >= 0)
@@ -75,6 +73,16 @@ const char *check_format(struct check_arena *arena, const char *fmt, ...)
 	if (text)
 		vsnprintf(text, (size_t)length + 1, fmt, again);
 	va_end(again);
+	return text;
+}
+
+const char *check_format(struct check_arena *arena, const char *fmt, ...)
+{
+	const char *text;
+	va_list args;
+
+	va_start(args, fmt);
+	text = check_vformat(arena, fmt, args);
 	va_end(args);
 	return text;
 }

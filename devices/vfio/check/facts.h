@@ -9,6 +9,7 @@
 #ifndef SLUICE_VFIO_CHECK_FACTS_H
 #define SLUICE_VFIO_CHECK_FACTS_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -224,6 +225,8 @@ void *check_alloc(struct check_arena *arena, size_t size);
 const char *check_string(struct check_arena *arena, const char *text);
 const char *check_format(struct check_arena *arena, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+const char *check_vformat(struct check_arena *arena, const char *fmt, va_list args)
+	__attribute__((format(printf, 2, 0)));
 /*
  * Room for one more element behind the @count elements of *@array (each of @size bytes); returns it
  * zeroed, or NULL without memory. Moves the array when it is full.

@@ -2,24 +2,51 @@
 #include "devices/vfio/check/judge.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 static const char *vformat(struct judge *judge, const char *fmt, va_list args)
 {
-	char text[2048];
-	const char *copy;
+	const char *text = check_vformat(judge->arena, fmt, args);
 
-	vsnprintf(text, sizeof(text), fmt, args);
-	copy = check_string(judge->arena, text);
-	if (!copy)
+	if (!text)
 		judge->out_of_memory = true;
-	return copy ? copy : "";
+	return text ? text : "";
 }
 
-struct check_finding *judge_say(struct judge *judge, enum check_severity severity, const char *code,
-				const char *subject, const char *fmt, ...)
+const char *judge_format(struct judge *judge, const char *fmt, ...)
+{
+	const char *text;
+	va_list args;
+
+	va_start(args, fmt);
+	text = vformat(judge, fmt, args);
+	va_end(args);
+	return text;
+}
+
+/* What a finding is about, in a word that fits its column: the first part of its code, or ... */
+static const char *subject(struct judge *judge, const char *code)
+{
+	static const struct {
+		char part[12], subject[8];
+	} others[] = {
+		{"bar.", "bars"},      {"cdev.", "vfio"},    {"hugepages.", "memory"},
+		{"iova.", "launch"},   {"sriov.", "driver"}, {"migration.", "migrate"},
+		{"vfio_pci.", "vfio"},
+	};
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		if (strncmp(code, others[i].part, strlen(others[i].part)) == 0)
+			return others[i].subject;
+	}
+	return judge_format(judge, "%.*s", (int)strcspn(code, "."), code);
+}
+
+void judge_say(struct judge *judge, enum check_severity severity, const char *code, const char *fmt,
+	       ...)
 {
 	struct check_report *report = judge->report;
 	struct check_finding *finding;
@@ -29,78 +56,103 @@ struct check_finding *judge_say(struct judge *judge, enum check_severity severit
 			       sizeof(*finding));
 	if (!finding) {
 		judge->out_of_memory = true;
-		judge->nowhere.remedy_count = 0;
-		return &judge->nowhere;
+		finding = &judge->nowhere;
 	}
 	va_start(args, fmt);
 	*finding = (struct check_finding){
 		.severity = severity,
 		.code = code,
-		.subject = subject,
+		.subject = subject(judge, code),
 		.text = vformat(judge, fmt, args),
 		.host = judge->host,
 	};
 	va_end(args);
+	judge->last = finding;
 	report->obstacles += severity == CHECK_OBSTACLE;
 	report->warnings += severity == CHECK_WARNING;
-	return finding;
 }
 
-void judge_remedy(struct judge *judge, struct check_finding *finding, const char *fmt, ...)
+/* @command as root types it. */
+static const char *without_sudo(struct judge *judge, const char *command)
 {
+	static const char word[] = "sudo ";
+	char *text = (char *)judge_format(judge, "%s", command);
+
+	for (char *sudo = text; (sudo = strstr(sudo, word)) != NULL;) {
+		const char *rest = sudo + strlen(word);
+
+		memmove(sudo, rest, strlen(rest) + 1);
+	}
+	return text;
+}
+
+void judge_remedy(struct judge *judge, const char *fmt, ...)
+{
+	struct check_finding *finding = judge->last;
 	va_list args;
 
 	if (finding->remedy_count == CHECK_REMEDIES)
 		return;
+	if (judge->facts->root)
+		fmt = without_sudo(judge, fmt);
 	va_start(args, fmt);
 	finding->remedies[finding->remedy_count++] = vformat(judge, fmt, args);
 	va_end(args);
 }
 
-void judge_remedy_write(struct judge *judge, struct check_finding *finding, const char *value,
-			const char *path)
-{
-	if (judge->facts->root)
-		judge_remedy(judge, finding, "echo %s > %s", value, path);
-	else
-		judge_remedy(judge, finding, "echo %s | sudo tee %s", value, path);
-}
-
-void judge_remedy_node(struct judge *judge, struct check_finding *finding,
-		       const struct check_node *node)
+void judge_permission(struct judge *judge, const char *code, const struct check_node *node)
 {
 	const char *user = judge->facts->user;
 
+	judge_obstacle(judge, code, "%s may not open %s (%s:%s %04o)", user, node->path,
+		       node->owner, node->group, node->mode);
 	/* A group that may use it and is there for that, as "kvm" is. */
 	if ((node->mode & 060) == 060 && node->group && strcmp(node->group, "root") != 0)
-		judge_remedy(judge, finding, "%susermod -aG %s %s   # then log in again",
-			     judge->sudo, node->group, user);
+		judge_remedy(judge, "sudo usermod -aG %s %s   # then log in again", node->group,
+			     user);
 	else
-		judge_remedy(judge, finding, "%schown %s %s", judge->sudo, user, node->path);
+		judge_remedy(judge, "sudo chown %s %s", user, node->path);
 }
 
-void judge_remedy_cmdline(struct judge *judge, struct check_finding *finding, const char *parameter,
-			  bool add)
+void judge_remedy_cmdline(struct judge *judge, const char *parameter, bool add)
 {
-	if (add)
-		judge_remedy(judge, finding,
-			     "%ssed -i 's/^GRUB_CMDLINE_LINUX=\"/&%s /' /etc/default/grub && "
-			     "%supdate-grub   # then reboot",
-			     judge->sudo, parameter, judge->sudo);
-	else
-		judge_remedy(judge, finding,
-			     "%ssed -i 's/\\b%s\\b//' /etc/default/grub && %supdate-grub   "
-			     "# then reboot",
-			     judge->sudo, parameter, judge->sudo);
+	judge_remedy(judge,
+		     add ? "sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&%s /' /etc/default/grub && "
+			   "sudo update-grub   # then reboot"
+			 : "sudo sed -i 's/\\b%s\\b//' /etc/default/grub && "
+			   "sudo update-grub   # then reboot",
+		     parameter);
+}
+
+void judge_remedy_kernel(struct judge *judge, const char *options)
+{
+	judge_remedy(judge,
+		     "scripts/config %s   # in the new kernel's source; then build and boot it",
+		     options);
+}
+
+void judge_remedy_memory(struct judge *judge, uint64_t bytes)
+{
+	judge_remedy(judge, "sluice run --memory %" PRIu64 "M ...", bytes >> 20);
+}
+
+const char *judge_size(struct judge *judge, uint64_t bytes)
+{
+	char text[24];
+
+	check_size(bytes, text);
+	return judge_format(judge, "%s", text);
 }
 
 const char *judge_join(struct judge *judge, const char *text, const char *more)
 {
-	const char *joined = check_format(judge->arena, "%s%s%s", text, *text ? ", " : "", more);
+	return judge_format(judge, "%s%s%s", text, *text ? ", " : "", more);
+}
 
-	if (!joined)
-		judge->out_of_memory = true;
-	return joined ? joined : "";
+const char *judge_write(struct judge *judge, const char *value, const char *path)
+{
+	return judge_format(judge, judge->facts->root ? "echo %s > %s" : "echo %s | sudo tee %s",
+			    value, path);
 }
 
 const char *judge_quote(struct judge *judge, const char *word)
@@ -136,7 +188,6 @@ int check_judge(struct check_arena *arena, const struct check_facts *facts,
 		.arena = arena,
 		.facts = facts,
 		.report = report,
-		.sudo = facts->root ? "" : "sudo ",
 	};
 
 	*report = (struct check_report){.count = 0};

@@ -10,7 +10,7 @@
 #include "vmm/base/host_memory.h"
 
 /* The first kernel with the VFIO device node that iommufd needs. */
-#define MINIMUM_KERNEL "6.6"
+#define MINIMUM_KERNEL "Linux 6.6 or newer"
 
 static const char *or_unknown(const char *text)
 {
@@ -21,79 +21,63 @@ static bool older_than_minimum(const char *release)
 {
 	unsigned major, minor;
 
-	return release && sscanf(release, "%u.%u", &major, &minor) == 2 &&
+	return sscanf(release, "%u.%u", &major, &minor) == 2 &&
 	       (major < 6 || (major == 6 && minor < 6));
 }
 
 static void judge_kvm(struct judge *judge)
 {
 	const struct check_facts *f = judge->facts;
-	struct check_finding *finding;
 
 	if (!f->kvm.exists) {
-		finding =
-			judge_obstacle(judge, "kvm.missing", "kvm",
-				       "/dev/kvm is not there: KVM is not loaded, or switched off "
-				       "in the firmware");
-		if (f->x86)
-			judge_remedy(judge, finding, "%smodprobe kvm_amd || %smodprobe kvm_intel",
-				     judge->sudo, judge->sudo);
-		else
-			judge_remedy(judge, finding, "%sdmesg | grep -i kvm", judge->sudo);
-		return;
-	}
-	if (!f->kvm.access) {
-		finding = judge_obstacle(judge, "kvm.permission", "kvm",
-					 "%s may not open /dev/kvm (%s:%s %04o)", f->user,
-					 f->kvm.owner, f->kvm.group, f->kvm.mode);
-		judge_remedy_node(judge, finding, &f->kvm);
-		return;
-	}
-	if (f->virt_flags == CHECK_NO)
-		judge_warning(judge, "kvm.cpu", "kvm",
+		judge_obstacle(judge, "kvm.missing",
+			       "/dev/kvm is not there: KVM is not loaded, or switched off in the "
+			       "firmware");
+		judge_remedy(judge, f->x86 ? "sudo modprobe kvm_amd || sudo modprobe kvm_intel"
+					   : "sudo dmesg | grep -i kvm");
+	} else if (!f->kvm.access) {
+		judge_permission(judge, "kvm.permission", &f->kvm);
+	} else if (f->virt_flags == CHECK_NO) {
+		judge_warning(judge, "kvm.cpu",
 			      "/dev/kvm opens, but the CPU shows neither svm nor vmx: a Linux "
 			      "guest may not run on this host");
-	else
-		judge_ok(judge, "kvm.ok", "kvm", "/dev/kvm opens");
+	} else {
+		judge_ok(judge, "kvm.ok", "/dev/kvm opens");
+	}
 }
 
 static void judge_iommufd_absent(struct judge *judge)
 {
 	const struct check_facts *f = judge->facts;
-	struct check_finding *finding;
+	const char *kernel = or_unknown(f->kernel);
 
 	if (f->config_iommufd == CHECK_CONFIG_MODULE || f->iommufd_module_file) {
-		finding = judge_obstacle(judge, "iommufd.module", "iommufd",
-					 "the kernel module iommufd is not loaded");
-		judge_remedy(judge, finding, "%smodprobe iommufd", judge->sudo);
+		judge_obstacle(judge, "iommufd.module", "the kernel module iommufd is not loaded");
+		judge_remedy(judge, "sudo modprobe iommufd");
 		return;
 	}
 	if (f->config_iommufd == CHECK_CONFIG_BUILT_IN) {
-		finding = judge_obstacle(judge, "iommufd.module", "iommufd",
-					 "kernel %s has iommufd built in, but it did not start",
-					 or_unknown(f->kernel));
-		judge_remedy(judge, finding, "%sdmesg | grep -i iommufd", judge->sudo);
+		judge_obstacle(judge, "iommufd.module",
+			       "kernel %s has iommufd built in, but it did not start", kernel);
+		judge_remedy(judge, "sudo dmesg | grep -i iommufd");
 		return;
 	}
-	finding = judge_obstacle(
-		judge, "iommufd.kernel", "iommufd",
-		"kernel %s %s; sluice needs Linux " MINIMUM_KERNEL
-		" or newer with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV (Debian's kernels have "
-		"both off)",
-		or_unknown(f->kernel),
-		older_than_minimum(f->kernel) ? "is too old for iommufd with VFIO device nodes"
+	judge_obstacle(
+		judge, "iommufd.kernel",
+		"kernel %s %s; sluice needs " MINIMUM_KERNEL
+		" with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV (Debian's kernels have both off)",
+		kernel,
+		older_than_minimum(kernel) ? "is too old for iommufd with VFIO device nodes"
 		: f->config_iommufd == CHECK_CONFIG_NOT_SET ? "was built without CONFIG_IOMMUFD"
 							    : "has no iommufd (CONFIG_IOMMUFD)");
-	judge_remedy(judge, finding,
-		     "scripts/config --module IOMMUFD --enable VFIO_DEVICE_CDEV   # in the source "
-		     "of such a kernel; then build and boot it");
+	judge_remedy_kernel(judge, "--module IOMMUFD --enable VFIO_DEVICE_CDEV");
 }
 
-static void judge_iommufd(struct judge *judge)
+static void judge_iommufd_features(struct judge *judge)
 {
 	static const struct {
 		unsigned feature;
-		const char *name, *since;
+		char name[16], since[6];
 	} features[] = {
 		{CHECK_IOMMUFD_MAP_FILE, "mapping by file", "6.13"},
 		{CHECK_IOMMUFD_DIRTY, "dirty tracking", "6.7"},
@@ -101,44 +85,40 @@ static void judge_iommufd(struct judge *judge)
 		{CHECK_IOMMUFD_PASID, "PASID", "6.15"},
 		{CHECK_IOMMUFD_VIOMMU, "vIOMMU", "6.13"},
 	};
-	const struct check_facts *f = judge->facts;
-	struct check_finding *finding;
 	const char *has = "", *lacks = "";
+
+	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+		const char *name = features[i].name;
+
+		if (judge->facts->iommufd_features & features[i].feature)
+			has = judge_join(judge, has, name);
+		else
+			lacks = judge_join(
+				judge, lacks,
+				judge_format(judge, "%s (Linux %s)", name, features[i].since));
+	}
+	judge_ok(judge, "iommufd.ok", "opens; has %s%s%s", *has ? has : "the basics only",
+		 *lacks ? "; lacks " : "", lacks);
+}
+
+static void judge_iommufd(struct judge *judge)
+{
+	const struct check_facts *f = judge->facts;
 
 	if (!f->iommufd_present && !f->iommufd_by_fd) {
 		judge_iommufd_absent(judge);
-		return;
+	} else if (!f->iommufd_by_fd && !f->iommu.exists) {
+		judge_obstacle(judge, "iommufd.node",
+			       "the kernel has iommufd, but /dev/iommu is not there");
+		judge_remedy(judge, "sudo mknod -m 0660 /dev/iommu c %u %u", f->iommufd_major,
+			     f->iommufd_minor);
+	} else if (!f->iommufd_by_fd && !f->iommu.access) {
+		judge_permission(judge, "iommufd.permission", &f->iommu);
+	} else if (!f->iommufd_probed) {
+		judge_ok(judge, "iommufd.ok", "/dev/iommu is there");
+	} else {
+		judge_iommufd_features(judge);
 	}
-	if (!f->iommufd_by_fd && !f->iommu.exists) {
-		finding = judge_obstacle(judge, "iommufd.node", "iommufd",
-					 "the kernel has iommufd, but /dev/iommu is not there");
-		judge_remedy(judge, finding, "%smknod -m 0660 /dev/iommu c %u %u", judge->sudo,
-			     f->iommufd_major, f->iommufd_minor);
-		return;
-	}
-	if (!f->iommufd_by_fd && !f->iommu.access) {
-		finding = judge_obstacle(judge, "iommufd.permission", "iommufd",
-					 "%s may not open /dev/iommu (%s:%s %04o)", f->user,
-					 f->iommu.owner, f->iommu.group, f->iommu.mode);
-		judge_remedy_node(judge, finding, &f->iommu);
-		return;
-	}
-	if (!f->iommufd_probed) {
-		judge_ok(judge, "iommufd.ok", "iommufd", "/dev/iommu is there");
-		return;
-	}
-	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
-		const char *text = features[i].name;
-
-		if (f->iommufd_features & features[i].feature) {
-			has = judge_join(judge, has, text);
-			continue;
-		}
-		text = check_format(judge->arena, "%s (Linux %s)", text, features[i].since);
-		lacks = judge_join(judge, lacks, text ? text : features[i].name);
-	}
-	judge_ok(judge, "iommufd.ok", "iommufd", "opens; has %s%s%s",
-		 *has ? has : "the basics only", *lacks ? "; lacks " : "", lacks);
 }
 
 /* Kernel options beside iommufd's own. Said only when iommufd is there: else that is the news. */
@@ -146,132 +126,117 @@ static void judge_vfio_kernel(struct judge *judge)
 {
 	const struct check_facts *f = judge->facts;
 	bool made_node = f->vfio && f->vfio_cdev;
-	struct check_finding *finding;
 
 	if (!f->iommufd_present)
 		return;
 	if (!made_node && (f->config_cdev == CHECK_CONFIG_NOT_SET || f->vfio_name)) {
-		finding = judge_obstacle(
-			judge, "cdev.kernel", "vfio",
-			"kernel %s makes no VFIO device nodes; it needs Linux " MINIMUM_KERNEL
-			" or newer with CONFIG_VFIO_DEVICE_CDEV",
-			or_unknown(f->kernel));
-		judge_remedy(judge, finding,
-			     "scripts/config --enable VFIO_DEVICE_CDEV   # in the source of such a "
-			     "kernel; then build and boot it");
+		judge_obstacle(judge, "cdev.kernel",
+			       "kernel %s makes no VFIO device nodes; it needs " MINIMUM_KERNEL
+			       " with CONFIG_VFIO_DEVICE_CDEV",
+			       or_unknown(f->kernel));
+		judge_remedy_kernel(judge, "--enable VFIO_DEVICE_CDEV");
 	}
 	if (!f->vfio && !f->vfio_loaded && f->config_vfio_pci == CHECK_CONFIG_NOT_SET) {
-		finding = judge_obstacle(judge, "vfio_pci.kernel", "vfio",
-					 "kernel %s was built without CONFIG_VFIO_PCI",
-					 or_unknown(f->kernel));
-		judge_remedy(judge, finding,
-			     "scripts/config --module VFIO_PCI   # in the kernel's source; then "
-			     "build and boot it");
+		judge_obstacle(judge, "vfio_pci.kernel",
+			       "kernel %s was built without CONFIG_VFIO_PCI",
+			       or_unknown(f->kernel));
+		judge_remedy_kernel(judge, "--module VFIO_PCI");
 	}
 }
 
 static void judge_memlock(struct judge *judge)
 {
 	const struct check_facts *f = judge->facts;
-	struct check_finding *finding;
-	char have[24], need[24];
+	const char *have, *need;
 	uint64_t kib = (f->memory + 1023) >> 10;
 
-	check_size(f->memory, need);
 	if (f->ipc_lock || f->memlock_soft == UINT64_MAX) {
-		judge_ok(judge, "memlock.ok", "memlock", "no limit%s",
+		judge_ok(judge, "memlock.ok", "no limit%s",
 			 f->memlock_soft == UINT64_MAX ? "" : " (CAP_IPC_LOCK)");
 		return;
 	}
-	check_size(f->memlock_soft, have);
+	have = judge_size(judge, f->memlock_soft);
+	need = judge_size(judge, f->memory);
 	if (f->memlock_soft >= f->memory) {
 		/* iommufd counts per user, not per process (incr_user_locked_vm()). */
-		judge_ok(judge, "memlock.ok", "memlock",
+		judge_ok(judge, "memlock.ok",
 			 "limit %s, the guest needs %s; all virtual machines of %s share it", have,
 			 need, f->user);
 		return;
 	}
-	finding = judge_obstacle(judge, "memlock.small", "memlock",
-				 "%s may lock %s of memory (ulimit -l), and the guest's %s must be "
-				 "locked",
-				 f->user, have, need);
+	judge_obstacle(judge, "memlock.small",
+		       "%s may lock %s of memory (ulimit -l), and the guest's %s must be locked",
+		       f->user, have, need);
 	if (f->memlock_hard >= f->memory) {
-		judge_remedy(judge, finding, "ulimit -l %" PRIu64, kib);
+		judge_remedy(judge, "ulimit -l %" PRIu64, kib);
 		return;
 	}
-	judge_remedy(judge, finding,
-		     "%sprlimit --pid $$ --memlock=%" PRIu64 ":%" PRIu64 "   # for this shell",
-		     judge->sudo, kib << 10, kib << 10);
-	if (f->root)
-		return;
-	judge_remedy(judge, finding,
-		     "echo '%s - memlock %" PRIu64 "' | sudo tee "
-		     "/etc/security/limits.d/sluice.conf   # from the next login on",
-		     f->user, kib);
+	judge_remedy(judge,
+		     "sudo prlimit --pid $$ --memlock=%" PRIu64 ":%" PRIu64 "   # for this shell",
+		     kib << 10, kib << 10);
+	if (!f->root)
+		judge_remedy(judge,
+			     "echo '%s - memlock %" PRIu64 "' | sudo tee "
+			     "/etc/security/limits.d/sluice.conf   # from the next login on",
+			     f->user, kib);
 }
 
 static void judge_huge_pages(struct judge *judge)
 {
 	const struct check_facts *f = judge->facts;
 	uint64_t need = (f->memory + f->huge_page - 1) / f->huge_page;
-	struct check_finding *finding;
-	char page[24], path[96], value[24];
+	const char *page = judge_size(judge, f->huge_page);
 
-	check_size(f->huge_page, page);
 	if (f->huge_free >= need) {
-		judge_ok(judge, "hugepages.ok", "memory",
+		judge_ok(judge, "hugepages.ok",
 			 "%" PRIu64 " huge pages of %s are free, the guest needs %" PRIu64,
 			 f->huge_free, page, need);
 		return;
 	}
-	finding =
-		judge_obstacle(judge, "hugepages.few", "memory",
-			       "the guest needs %" PRIu64 " huge pages of %s, %" PRIu64 " are free",
-			       need, page, f->huge_free);
-	snprintf(path, sizeof(path),
-		 "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/nr_hugepages",
-		 f->huge_page >> 10);
-	snprintf(value, sizeof(value), "%" PRIu64, f->huge_total + need - f->huge_free);
-	judge_remedy_write(judge, finding, value, path);
+	judge_obstacle(judge, "hugepages.few",
+		       "the guest needs %" PRIu64 " huge pages of %s, %" PRIu64 " are free", need,
+		       page, f->huge_free);
+	judge_remedy(
+		judge, "%s",
+		judge_write(judge,
+			    judge_format(judge, "%" PRIu64, f->huge_total + need - f->huge_free),
+			    judge_format(judge,
+					 "/sys/kernel/mm/hugepages/hugepages-%" PRIu64
+					 "kB/nr_hugepages",
+					 f->huge_page >> 10)));
 }
 
 static void judge_memory(struct judge *judge)
 {
 	const struct check_facts *f = judge->facts;
-	struct check_finding *finding;
-	char need[24], have[24];
+	const char *code = NULL, *where = "this host has";
+	uint64_t have = f->memory_available;
+	const char *need;
 
 	if (f->huge_page) {
 		judge_huge_pages(judge);
 		return;
 	}
-	check_size(f->memory, need);
 	if (f->memory_total && f->memory_total < f->memory) {
-		check_size(f->memory_total, have);
-		finding = judge_obstacle(judge, "memory.small", "memory",
-					 "the guest's %s must all be there, and this host has %s",
-					 need, have);
-		judge_remedy(judge, finding, "sluice run --memory %" PRIu64 "M ...",
-			     f->memory_total >> 21);
+		code = "memory.small";
+		have = f->memory_total;
+	} else if (have && have < host_memory_need(f->memory)) { /* as the launch: vmm/ram.c */
+		code = "memory.low";
+		where = f->memory_cgroup && f->memory_cgroup[0]
+				? judge_format(judge, "the memory cgroup %s leaves",
+					       f->memory_cgroup)
+				: "this host has now";
+	}
+	need = judge_size(judge, f->memory);
+	if (code) {
+		judge_obstacle(judge, code, "the guest's %s must all be there, and %s %s", need,
+			       where, judge_size(judge, have));
+		judge_remedy_memory(judge, have / 2);
 		return;
 	}
-	/* As the launch does it (vmm/ram.c). */
-	if (f->memory_available && f->memory_available < host_memory_need(f->memory)) {
-		bool cgroup = f->memory_cgroup && f->memory_cgroup[0];
-
-		check_size(f->memory_available, have);
-		finding = judge_obstacle(judge, "memory.low", "memory",
-					 "the guest's %s must all be there, and %s%s%s %s", need,
-					 cgroup ? "the memory cgroup " : "this host has now",
-					 cgroup ? f->memory_cgroup : "", cgroup ? " leaves" : "",
-					 have);
-		judge_remedy(judge, finding, "sluice run --memory %" PRIu64 "M ...",
-			     f->memory_available >> 21);
-		return;
-	}
-	check_size(f->memory_available, have);
-	judge_ok(judge, "memory.ok", "memory", "%s available, the guest needs %s", have, need);
-	judge_ok(judge, "hugepages.ok", "memory",
+	judge_ok(judge, "memory.ok", "%s available, the guest needs %s", judge_size(judge, have),
+		 need);
+	judge_ok(judge, "hugepages.ok",
 		 "free huge pages: %" PRIu64 " of 2 MiB, %" PRIu64 " of 1 GiB; not asked for",
 		 f->huge_2m_free, f->huge_1g_free);
 }

@@ -9,39 +9,49 @@ struct judge {
 	struct check_arena *arena;
 	const struct check_facts *facts;
 	struct check_report *report;
-	const char *sudo; /* "sudo " unless the caller is root */
-	bool host;        /* the findings made now are about the host */
+	bool host; /* the findings made now are about the host */
 	bool out_of_memory;
+	struct check_finding *last;   /* the finding said last: remedies are for it */
 	struct check_finding nowhere; /* takes a finding for which there was no memory */
 };
 
-/* A new finding; the pointer is good until the next one. */
-struct check_finding *judge_say(struct judge *judge, enum check_severity severity, const char *code,
-				const char *subject, const char *fmt, ...)
-	__attribute__((format(printf, 5, 6)));
+/* A new finding. Its code begins with what it is about: "driver.host". */
+void judge_say(struct judge *judge, enum check_severity severity, const char *code, const char *fmt,
+	       ...) __attribute__((format(printf, 4, 5)));
 
 #define judge_ok(judge, ...)       judge_say(judge, CHECK_OK, __VA_ARGS__)
 #define judge_warning(judge, ...)  judge_say(judge, CHECK_WARNING, __VA_ARGS__)
 #define judge_obstacle(judge, ...) judge_say(judge, CHECK_OBSTACLE, __VA_ARGS__)
 
-/* A command that mends @finding. */
-void judge_remedy(struct judge *judge, struct check_finding *finding, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-/* The command that writes @value into the file @path as root. */
-void judge_remedy_write(struct judge *judge, struct check_finding *finding, const char *value,
-			const char *path);
-/* How the caller gets to open @node, which exists. */
-void judge_remedy_node(struct judge *judge, struct check_finding *finding,
-		       const struct check_node *node);
-/* Add @parameter to the kernel command line, or take it away. */
-void judge_remedy_cmdline(struct judge *judge, struct check_finding *finding, const char *parameter,
-			  bool add);
+/* The obstacle @code: the caller may not open @node, which exists. With its remedy. */
+void judge_permission(struct judge *judge, const char *code, const struct check_node *node);
 
+/*
+ * A command that mends the finding said last, as an ordinary user types it: each "sudo " in @fmt is
+ * left out for root.
+ */
+void judge_remedy(struct judge *judge, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Add @parameter to the kernel command line, or take it away. */
+void judge_remedy_cmdline(struct judge *judge, const char *parameter, bool add);
+/* A kernel that is configured by the @options of scripts/config. */
+void judge_remedy_kernel(struct judge *judge, const char *options);
+/* A guest with less memory. */
+void judge_remedy_memory(struct judge *judge, uint64_t bytes);
+
+/*
+ * Parts of sentences and commands. None of them is NULL: without memory they are empty, and the whole
+ * verdict fails.
+ */
+const char *judge_format(struct judge *judge, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* As check_size(). */
+const char *judge_size(struct judge *judge, uint64_t bytes);
 /* @text with @more behind it, parted by ", " when @text is not empty. */
 const char *judge_join(struct judge *judge, const char *text, const char *more);
-
 /* @word as one word of a shell command: in quotes when it needs them. */
 const char *judge_quote(struct judge *judge, const char *word);
+/* The command by which the caller writes @value into the file @path of root's. */
+const char *judge_write(struct judge *judge, const char *value, const char *path);
 
 /* The parts, in the order in which obstacles are to be mended. */
 void judge_host(struct judge *judge);   /* findings_host.c: KVM, iommufd, memory, limits */

@@ -148,6 +148,12 @@ static json_t *id(unsigned value)
 	return json_string(text);
 }
 
+/* What JSON's readers could not hold is cut. */
+static json_int_t cut(uint64_t value)
+{
+	return value > INT64_MAX ? INT64_MAX : (json_int_t)value;
+}
+
 static json_t *findings_json(const struct check_report *report)
 {
 	static const char *const severities[] = {
@@ -230,14 +236,12 @@ static json_t *launch_json(const struct check_facts *facts)
 
 	if (!r->done)
 		return json_null();
-	return json_pack(
-		"{s:b, s:b, s:i, s:b, s:b, s:b, s:i, s:i, s:I, s:I}", "reset", (int)r->can_reset,
-		"migration", (int)r->migratable, "migration_flags", (int)r->migration_flags,
-		"device_dirty_log", (int)r->dma_logging, "iommu_dirty_log", (int)r->hw_dirty,
-		"dma_buf", (int)r->dma_buf, "iommu_type", (int)r->hw_type, "pasid_bits",
-		(int)r->pasid_bits, "iova_bytes",
-		(json_int_t)(r->iova_usable > INT64_MAX ? INT64_MAX : r->iova_usable), "iova_last",
-		(json_int_t)(r->iova_last > INT64_MAX ? INT64_MAX : r->iova_last));
+	return json_pack("{s:b, s:b, s:i, s:b, s:b, s:b, s:i, s:i, s:I, s:I}", "reset",
+			 (int)r->can_reset, "migration", (int)r->migratable, "migration_flags",
+			 (int)r->migration_flags, "device_dirty_log", (int)r->dma_logging,
+			 "iommu_dirty_log", (int)r->hw_dirty, "dma_buf", (int)r->dma_buf,
+			 "iommu_type", (int)r->hw_type, "pasid_bits", (int)r->pasid_bits,
+			 "iova_bytes", cut(r->iova_usable), "iova_last", cut(r->iova_last));
 }
 
 static json_t *features_json(const struct check_facts *facts)
@@ -305,8 +309,7 @@ json_t *check_json(const struct check_facts *facts, const struct check_report *r
 		"iommu", (int)facts->iommu_any, "msi_isolated", tri(facts->msi_isolated),
 		"ipc_lock", (int)facts->ipc_lock, "memlock", limit_json(facts->memlock_soft),
 		"iommufd_features", features_json(facts), "user", text_or_null(facts->user),
-		"memory_needed",
-		(json_int_t)(facts->memory > INT64_MAX ? INT64_MAX : facts->memory));
+		"memory_needed", cut(facts->memory));
 
 	return json_pack("{s:i, s:s, s:b, s:i, s:i, s:o, s:o, s:o, s:o}", "version", 1, "name",
 			 facts->name, "ready", (int)(report->obstacles == 0), "obstacles",
