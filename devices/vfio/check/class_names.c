@@ -1,61 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdio.h>
+#include <string.h>
+
 #include "devices/vfio/check/findings.h"
 
-/* The classes of the PCI Code and ID Assignment Specification that are met in practice. */
-static const struct {
-	uint32_t value, mask;
-	const char *name;
-} classes[] = {
-	{0x010802, 0xffffff, "NVMe controller"},
-	{0x010601, 0xffffff, "SATA controller"},
-	{0x010600, 0xffff00, "SATA controller"},
-	{0x010000, 0xffff00, "SCSI controller"},
-	{0x010100, 0xffff00, "IDE controller"},
-	{0x010400, 0xffff00, "RAID controller"},
-	{0x010700, 0xffff00, "SAS controller"},
-	{0x010800, 0xffff00, "non-volatile memory"},
-	{0x010000, 0xff0000, "storage controller"},
-	{0x020000, 0xffff00, "Ethernet controller"},
-	{0x020700, 0xffff00, "InfiniBand controller"},
-	{0x028000, 0xffff00, "network controller"},
-	{0x020000, 0xff0000, "network controller"},
-	{0x030000, 0xffff00, "VGA controller"},
-	{0x030200, 0xffff00, "3D controller"},
-	{0x030000, 0xff0000, "display controller"},
-	{0x040300, 0xffff00, "audio device"},
-	{0x040100, 0xffff00, "audio device"},
-	{0x040000, 0xff0000, "multimedia controller"},
-	{0x050200, 0xffff00, "CXL memory"},
-	{0x050000, 0xff0000, "memory controller"},
-	{0x060000, 0xffff00, "host bridge"},
-	{0x060100, 0xffff00, "ISA bridge"},
-	{0x060400, 0xffff00, "PCI bridge"},
-	{0x060000, 0xff0000, "bridge"},
-	{0x070002, 0xffffff, "serial port"},
-	{0x070000, 0xff0000, "communication controller"},
-	{0x080500, 0xffff00, "SD host controller"},
-	{0x080600, 0xffff00, "IOMMU"},
-	{0x088000, 0xffff00, "system peripheral"},
-	{0x080000, 0xff0000, "system peripheral"},
-	{0x090000, 0xff0000, "input controller"},
-	{0x0b4000, 0xffff00, "co-processor"},
-	{0x0b0000, 0xff0000, "processor"},
-	{0x0c0330, 0xffffff, "USB controller"},
-	{0x0c0300, 0xffff00, "USB controller"},
-	{0x0c0500, 0xffff00, "SMBus controller"},
-	{0x0c0000, 0xff0000, "serial bus controller"},
-	{0x0d0000, 0xff0000, "wireless controller"},
-	{0x100000, 0xff0000, "encryption controller"},
-	{0x110000, 0xff0000, "signal processing"},
-	{0x120000, 0xff0000, "processing accelerator"},
-	{0x00ff00, 0xffff00, "device"},
-};
+/*
+ * The classes of the PCI Code and ID Assignment Specification that are met in practice: the digits
+ * with which a class code begins, and its name. The first that fits is the one.
+ */
+static const char classes[] = "010802 NVMe controller\0"
+			      "0106 SATA controller\0"
+			      "0100 SCSI controller\0"
+			      "0101 IDE controller\0"
+			      "0104 RAID controller\0"
+			      "0107 SAS controller\0"
+			      "0108 non-volatile memory\0"
+			      "01 storage controller\0"
+			      "0200 Ethernet controller\0"
+			      "0207 InfiniBand controller\0"
+			      "02 network controller\0"
+			      "0300 VGA controller\0"
+			      "0302 3D controller\0"
+			      "03 display controller\0"
+			      "0403 audio device\0"
+			      "0401 audio device\0"
+			      "04 multimedia controller\0"
+			      "0502 CXL memory\0"
+			      "05 memory controller\0"
+			      "0600 host bridge\0"
+			      "0601 ISA bridge\0"
+			      "0604 PCI bridge\0"
+			      "06 bridge\0"
+			      "070002 serial port\0"
+			      "07 communication controller\0"
+			      "0805 SD host controller\0"
+			      "0806 IOMMU\0"
+			      "08 system peripheral\0"
+			      "09 input controller\0"
+			      "0b40 co-processor\0"
+			      "0b processor\0"
+			      "0c03 USB controller\0"
+			      "0c05 SMBus controller\0"
+			      "0c serial bus controller\0"
+			      "0d wireless controller\0"
+			      "10 encryption controller\0"
+			      "11 signal processing\0"
+			      "12 processing accelerator\0"
+			      "00ff device\0";
 
 const char *check_class_name(uint32_t class_code)
 {
-	for (unsigned i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
-		if ((class_code & classes[i].mask) == classes[i].value)
-			return classes[i].name;
+	char code[9];
+
+	snprintf(code, sizeof(code), "%06x", class_code);
+	for (const char *row = classes; *row; row += strlen(row) + 1) {
+		size_t digits = strcspn(row, " ");
+
+		if (strncmp(row, code, digits) == 0)
+			return row + digits + 1;
 	}
 	return "PCI device";
 }
