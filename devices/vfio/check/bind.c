@@ -13,7 +13,6 @@
 #include "devices/vfio/check/check.h"
 #include "devices/vfio/check/options.h"
 #include "devices/vfio/check/read.h"
-#include "vmm/base/help.h"
 #include "vmm/base/log.h"
 
 static const char bind_help[] =
@@ -382,42 +381,40 @@ static int each(struct work *work, int (*move)(struct work *work, const char *ad
 	return failed;
 }
 
-static int command(int argc, char **argv, unsigned takes, const char *help,
-		   int (*move)(struct work *work, const char *address))
+static int run(struct check_arena *arena, const struct check_options *options,
+	       int (*move)(struct work *work, const char *address))
 {
-	struct check_options options;
-	struct work work = {.options = &options};
-	int ret;
+	struct work work = {.source = {.arena = arena, .root = ""}, .options = options};
+	int ret = check_gather_host(arena, &options->request, &work.host);
 
-	ret = check_options_parse(argc, argv, takes | CHECK_TAKES_BIND | CHECK_TAKES_DEVICE,
-				  &options);
 	if (ret < 0)
-		return 2;
-	if (options.help)
-		return help_print(help) < 0;
-	work.source = (struct check_source){.arena = check_arena_create(), .root = ""};
-	ret = work.source.arena ? check_gather_host(work.source.arena, &options.request, &work.host)
-				: -ENOMEM;
-	if (ret == 0 && !work.host.root) {
-		log_error("only root can do this; try: sudo sluice %s %s%s", options.command,
-			  options.name, options.group ? " --group" : "");
-		ret = -EPERM;
-	} else if (ret == 0) {
-		ret = each(&work, move);
+		return ret;
+	if (!work.host.root) {
+		log_error("only root can do this; try: sudo sluice %s %s%s", options->command,
+			  options->name, options->group ? " --group" : "");
+		return -EPERM;
 	}
-	check_arena_destroy(work.source.arena);
-	if (ret == -ENOMEM)
-		log_error("out of memory");
-	fflush(stdout);
-	return ret < 0;
+	return each(&work, move);
+}
+
+static int bind_run(struct check_arena *arena, const struct check_options *options)
+{
+	return run(arena, options, to_guest);
+}
+
+static int unbind_run(struct check_arena *arena, const struct check_options *options)
+{
+	return run(arena, options, to_host);
 }
 
 int bind_main(int argc, char **argv)
 {
-	return command(argc, argv, CHECK_TAKES_DRIVER, bind_help, to_guest);
+	return check_command(argc, argv, CHECK_TAKES_BIND | CHECK_TAKES_DEVICE | CHECK_TAKES_DRIVER,
+			     bind_help, bind_run);
 }
 
 int unbind_main(int argc, char **argv)
 {
-	return command(argc, argv, 0, unbind_help, to_host);
+	return check_command(argc, argv, CHECK_TAKES_BIND | CHECK_TAKES_DEVICE, unbind_help,
+			     unbind_run);
 }

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/vfio/check/check.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #include "devices/vfio/check/options.h"
 #include "devices/vfio/check/print.h"
 #include "devices/vfio/providers/kernel/iommufd.h"
-#include "vmm/base/help.h"
-#include "vmm/base/log.h"
 
 static const char help[] =
 	"usage: sluice check DEV[,token=UUID] [OPTION]...\n"
@@ -33,7 +30,7 @@ static const char help[] =
 	"\n"
 	"  sluice check 01:00.0 --memory 4G\n";
 
-static int run(struct check_arena *arena, const struct check_options *options)
+static int examine(struct check_arena *arena, const struct check_options *options)
 {
 	struct check_report report;
 	struct check_facts facts;
@@ -76,30 +73,20 @@ static int take_passed(const struct check_request *request, struct kernel_iommuf
 	return ret;
 }
 
-int check_main(int argc, char **argv)
+/* 1: there are obstacles; 2: what was passed is not what it should be. */
+static int run(struct check_arena *arena, const struct check_options *options)
 {
 	struct kernel_iommufd *iommufd = NULL;
-	struct check_options options;
-	struct check_arena *arena;
-	int ret;
+	int ret = take_passed(&options->request, &iommufd) < 0 ? 2 : examine(arena, options);
 
-	ret = check_options_parse(argc, argv,
-				  CHECK_TAKES_JSON | CHECK_TAKES_VERBOSE | CHECK_TAKES_LAUNCH |
-					  CHECK_TAKES_DEVICE | CHECK_TAKES_COLOR,
-				  &options);
-	if (ret < 0)
-		return 2;
-	if (options.help)
-		return help_print(help) < 0;
-	if (take_passed(&options.request, &iommufd) < 0)
-		return 2;
-	arena = check_arena_create();
-	ret = arena ? run(arena, &options) : -ENOMEM;
-	check_arena_destroy(arena);
 	kernel_iommufd_destroy(iommufd);
-	if (ret == -ENOMEM)
-		log_error("out of memory");
-	else if (log_stdout(NULL) < 0)
-		ret = -EIO;
-	return ret < 0 ? 1 : ret;
+	return ret;
+}
+
+int check_main(int argc, char **argv)
+{
+	return check_command(argc, argv,
+			     CHECK_TAKES_JSON | CHECK_TAKES_VERBOSE | CHECK_TAKES_LAUNCH |
+				     CHECK_TAKES_DEVICE | CHECK_TAKES_COLOR,
+			     help, run);
 }

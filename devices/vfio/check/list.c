@@ -7,8 +7,6 @@
 
 #include "devices/vfio/check/list.h"
 #include "devices/vfio/provider.h"
-#include "vmm/base/help.h"
-#include "vmm/base/log.h"
 
 static const char help[] =
 	"usage: sluice list [OPTION]...\n"
@@ -209,29 +207,21 @@ json_t *check_list_json(const struct check_list_of *list)
 			 "host_obstacle", host ? host->text : NULL);
 }
 
+static int run(struct check_arena *arena, const struct check_options *options)
+{
+	struct check_list_of list;
+	int ret = check_list_gather(arena, "", options->all, &list);
+
+	if (ret < 0)
+		return ret;
+	if (options->json)
+		return check_json_write(stdout, check_list_json(&list));
+	check_list_print(stdout, &list, check_use_color(stdout, options->no_color));
+	return 0;
+}
+
 int list_main(int argc, char **argv)
 {
-	struct check_options options;
-	struct check_list_of list;
-	struct check_arena *arena;
-	int ret;
-
-	ret = check_options_parse(argc, argv,
-				  CHECK_TAKES_JSON | CHECK_TAKES_ALL | CHECK_TAKES_COLOR, &options);
-	if (ret < 0)
-		return 2;
-	if (options.help)
-		return help_print(help) < 0;
-	arena = check_arena_create();
-	ret = arena ? check_list_gather(arena, "", options.all, &list) : -ENOMEM;
-	if (ret == 0 && options.json)
-		ret = check_json_write(stdout, check_list_json(&list));
-	else if (ret == 0)
-		check_list_print(stdout, &list, check_use_color(stdout, options.no_color));
-	check_arena_destroy(arena);
-	if (ret == -ENOMEM)
-		log_error("out of memory");
-	else if (log_stdout(NULL) < 0)
-		ret = -EIO;
-	return ret < 0;
+	return check_command(argc, argv, CHECK_TAKES_JSON | CHECK_TAKES_ALL | CHECK_TAKES_COLOR,
+			     help, run);
 }

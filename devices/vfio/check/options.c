@@ -6,6 +6,7 @@
 
 #include "devices/vfio/provider.h"
 #include "vmm/base/arguments.h"
+#include "vmm/base/help.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 
@@ -213,5 +214,27 @@ int check_options_parse(int argc, char **argv, unsigned takes, struct check_opti
 			  options->name);
 		ret = -EINVAL;
 	}
+	return ret;
+}
+
+int check_command(int argc, char **argv, unsigned takes, const char *help,
+		  int (*run)(struct check_arena *arena, const struct check_options *options))
+{
+	struct check_options options;
+	struct check_arena *arena;
+	int ret;
+
+	if (check_options_parse(argc, argv, takes, &options) < 0)
+		return 2;
+	if (options.help)
+		return help_print(help) < 0;
+	arena = check_arena_create();
+	ret = arena ? run(arena, &options) : -ENOMEM;
+	check_arena_destroy(arena);
+	if (ret == -ENOMEM)
+		log_error("out of memory");
+	/* What was printed before a failure is good, too. */
+	if (log_stdout(NULL) < 0 || ret < 0)
+		return 1;
 	return ret;
 }

@@ -35,4 +35,12 @@ struct check_options {
  */
 int check_options_parse(int argc, char **argv, unsigned takes, struct check_options *options);
 
+/*
+ * A whole command that @takes what it says and has the text @help. @run gets what was parsed, prints
+ * to standard output and returns the exit status or -errno after a message (-ENOMEM without one).
+ * Returns the exit status.
+ */
+int check_command(int argc, char **argv, unsigned takes, const char *help,
+		  int (*run)(struct check_arena *arena, const struct check_options *options));
+
 #endif
