@@ -139,6 +139,8 @@ Test(check_options, wrong_arguments_are_refused)
 		{"bind 01:00.0 --driver", BIND},
 		{"bind 01:00.0 --driver e1000e", BIND},
 		{"bind 01:00.0 --driver ../vfio-pci", BIND},
+		{"bind 01:00.0 --driver=", BIND},
+		{"list --verbose", LIST},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
