@@ -88,17 +88,14 @@ static int gather(struct work *work, const char *address, struct check_facts *fa
 
 static int carry_out(struct work *work, const char *address, const struct bind_plan *plan)
 {
-	char path[CHECK_PATH];
 	int ret;
 
 	for (unsigned i = 0; i < plan->count; i++) {
 		const struct bind_step *step = &plan->steps[i];
 
-		if (!check_path(&work->source, path, "%s", step->path))
-			return -ENAMETOOLONG;
 		log_debug("%s: %s > %s", address,
 			  strcmp(step->text, "\n") ? step->text : "(nothing)", step->path);
-		ret = host_write_text(path, step->text);
+		ret = host_write_text(check_path(&work->source, "%s", step->path), step->text);
 		if (ret < 0 && !step->may_fail) {
 			log_error("%s: cannot write %s: %s", address, step->path, strerror(-ret));
 			return ret;
@@ -109,20 +106,27 @@ static int carry_out(struct work *work, const char *address, const struct bind_p
 
 /* ---- what is remembered ---------------------------------------------------------------------- */
 
+/* What the device has. */
+static void had(const struct check_facts *facts, struct bind_memory *memory)
+{
+	memory->known = true;
+	snprintf(memory->driver, sizeof(memory->driver), "%s", facts->driver ? facts->driver : "");
+	snprintf(memory->override, sizeof(memory->override), "%s",
+		 facts->driver_override ? facts->driver_override : "");
+}
+
 static int remember(struct work *work, const struct check_facts *facts)
 {
-	struct bind_memory memory = {.known = true};
-	char path[CHECK_PATH], text[160];
+	struct bind_memory memory;
+	const char *path = check_path(&work->source, BIND_STATE_DIR);
+	char text[160];
 	int fd, ret;
 
-	snprintf(memory.driver, sizeof(memory.driver), "%s", facts->driver ? facts->driver : "");
-	snprintf(memory.override, sizeof(memory.override), "%s",
-		 facts->driver_override ? facts->driver_override : "");
+	had(facts, &memory);
 	bind_memory_format(&memory, text);
-	if (!check_path(&work->source, path, "%s", BIND_STATE_DIR))
-		return -ENAMETOOLONG;
 	ret = host_make_directory(path);
-	if (ret == 0 && check_path(&work->source, path, "%s/%s", BIND_STATE_DIR, facts->address)) {
+	if (ret == 0) {
+		path = check_path(&work->source, BIND_STATE_DIR "/%s", facts->address);
 		fd = host_open_output(path, false);
 		ret = fd < 0 ? fd : 0;
 		if (fd >= 0) {
@@ -149,10 +153,7 @@ static void recall(struct work *work, const char *address, struct bind_memory *m
 
 static void forget(struct work *work, const char *address)
 {
-	char path[CHECK_PATH];
-
-	if (check_path(&work->source, path, "%s/%s", BIND_STATE_DIR, address))
-		host_remove(path);
+	host_remove(check_path(&work->source, BIND_STATE_DIR "/%s", address));
 }
 
 /* ---- there and back -------------------------------------------------------------------------- */
@@ -208,16 +209,14 @@ static int refuse(const struct check_facts *facts, const struct check_finding *w
 /* Give the device back to what it had, after a failure. */
 static void undo(struct work *work, const char *address, const struct check_facts *before)
 {
-	struct bind_memory memory = {.known = true};
+	struct bind_memory memory;
 	struct check_report report;
 	struct check_facts now;
 	struct bind_plan plan;
 
 	if (gather(work, address, &now, &report) < 0)
 		return;
-	snprintf(memory.driver, sizeof(memory.driver), "%s", before->driver ? before->driver : "");
-	snprintf(memory.override, sizeof(memory.override), "%s",
-		 before->driver_override ? before->driver_override : "");
+	had(before, &memory);
 	bind_plan_back(&now, &memory, &plan);
 	carry_out(work, address, &plan);
 }

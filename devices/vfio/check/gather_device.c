@@ -94,12 +94,9 @@ static void read_vectors(const uint8_t *config, struct check_facts *facts)
 static void read_config(const struct check_source *source, struct check_facts *facts)
 {
 	uint8_t config[256];
-	char path[CHECK_PATH];
-	ssize_t length;
+	ssize_t length = host_read_bytes(check_path(source, "%s/config", facts->sysfs), config,
+					 sizeof(config));
 
-	if (!check_path(source, path, "%s/config", facts->sysfs))
-		return;
-	length = host_read_bytes(path, config, sizeof(config));
 	if (length < PCI_STD_HEADER_SIZEOF)
 		return;
 	facts->config_read = true;

@@ -41,11 +41,11 @@ static const char *id_name(const struct check_source *source, const char *file, 
 
 void check_gather_node(const struct check_source *source, const char *path, struct check_node *node)
 {
-	char full[CHECK_PATH];
+	const char *full = check_path(source, "%s", path);
 	struct stat st;
 
 	*node = (struct check_node){.path = check_string(source->arena, path)};
-	if (!check_path(source, full, "%s", path) || host_stat(full, &st) < 0)
+	if (host_stat(full, &st) < 0)
 		return;
 	node->exists = true;
 	node->mode = st.st_mode & 07777;
@@ -297,13 +297,11 @@ static void gather_iommu(const struct check_source *source, struct check_facts *
 static int gather_process(const struct check_source *source, const char *pid,
 			  struct check_facts *facts)
 {
-	char path[CHECK_PATH], target[256];
+	char target[256];
 	struct host_list fds;
 	int ret = 0;
 
-	if (!check_path(source, path, "/proc/%s/fd", pid))
-		return 0;
-	ret = host_list(path, &fds);
+	ret = host_list(check_path(source, "/proc/%s/fd", pid), &fds);
 	if (ret < 0) {
 		facts->processes_hidden |= ret == -EACCES || ret == -EPERM;
 		return 0;
@@ -312,8 +310,8 @@ static int gather_process(const struct check_source *source, const char *pid,
 		struct check_process *process;
 		const char *name, *node;
 
-		if (!check_path(source, path, "/proc/%s/fd/%s", pid, fds.names[i]) ||
-		    host_read_link(path, target, sizeof(target)) < 0)
+		if (host_read_link(check_path(source, "/proc/%s/fd/%s", pid, fds.names[i]), target,
+				   sizeof(target)) < 0)
 			continue;
 		/* The root of the process may be another one: only the end of the path counts. */
 		node = strstr(target, "/vfio/");

@@ -3,60 +3,34 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define SLURP_MAX (4u << 20)
 
-static bool make_path(const struct check_source *source, char out[CHECK_PATH], const char *fmt,
-		      va_list args)
+const char *check_path(const struct check_source *source, const char *fmt, ...)
 {
-	int root = snprintf(out, CHECK_PATH, "%s", source->root);
-	int rest;
+	const char *path;
+	va_list args;
 
-	if (root < 0 || root >= CHECK_PATH)
-		return false;
-	rest = vsnprintf(out + root, (size_t)(CHECK_PATH - root), fmt, args);
-	return rest >= 0 && rest < CHECK_PATH - root;
+	va_start(args, fmt);
+	path = check_vformat(source->arena, fmt, args);
+	va_end(args);
+	if (path && source->root[0])
+		path = check_format(source->arena, "%s%s", source->root, path);
+	return path ? path : "";
 }
 
-/* The formatted path in a local buffer, and whether it fits. */
-#define MAKE_PATH(source, buffer, fits, fmt)                                                       \
-	do {                                                                                       \
-		va_list args_;                                                                     \
-		va_start(args_, fmt);                                                              \
-		(fits) = make_path((source), (buffer), (fmt), args_);                              \
-		va_end(args_);                                                                     \
-	} while (0)
-
-bool check_path(const struct check_source *source, char out[CHECK_PATH], const char *fmt, ...)
+const char *check_read_at(const struct check_source *source, const char *path)
 {
-	bool fits;
+	char text[4096];
 
-	MAKE_PATH(source, out, fits, fmt);
-	return fits;
-}
-
-const char *check_read(const struct check_source *source, const char *fmt, ...)
-{
-	char path[CHECK_PATH], text[4096];
-	bool fits;
-
-	MAKE_PATH(source, path, fits, fmt);
-	if (!fits || host_read_text(path, text, sizeof(text)) < 0)
+	if (host_read_text(path, text, sizeof(text)) < 0)
 		return NULL;
 	return check_string(source->arena, text);
 }
 
-const char *check_slurp(const struct check_source *source, const char *fmt, ...)
+const char *check_slurp_at(const struct check_source *source, const char *path)
 {
-	char path[CHECK_PATH];
-	bool fits;
-
-	MAKE_PATH(source, path, fits, fmt);
-	if (!fits)
-		return NULL;
 	for (size_t size = 16384; size <= SLURP_MAX; size *= 4) {
 		char *text = check_alloc(source->arena, size);
 		ssize_t length;
@@ -72,64 +46,44 @@ const char *check_slurp(const struct check_source *source, const char *fmt, ...)
 	return NULL;
 }
 
-uint64_t check_read_number(const struct check_source *source, uint64_t otherwise, const char *fmt,
-			   ...)
+uint64_t check_number_at(uint64_t otherwise, const char *path)
 {
-	char path[CHECK_PATH];
 	uint64_t value;
-	bool fits;
 
-	MAKE_PATH(source, path, fits, fmt);
-	if (!fits || host_read_u64(path, &value) < 0)
-		return otherwise;
-	return value;
+	return host_read_u64(path, &value) < 0 ? otherwise : value;
 }
 
-const char *check_link(const struct check_source *source, const char *fmt, ...)
+const char *check_link_at(const struct check_source *source, const char *path)
 {
-	char path[CHECK_PATH], name[256];
-	bool fits;
+	char name[256];
 
-	MAKE_PATH(source, path, fits, fmt);
-	if (!fits || host_link_name(path, name, sizeof(name)) < 0)
+	if (host_link_name(path, name, sizeof(name)) < 0)
 		return NULL;
 	return check_string(source->arena, name);
 }
 
-const char *check_real(const struct check_source *source, const char *fmt, ...)
+const char *check_real_at(const struct check_source *source, const char *path)
 {
-	char path[CHECK_PATH], real[CHECK_PATH];
+	char real[CHECK_PATH];
 	size_t root = strlen(source->root);
-	bool fits;
 
-	MAKE_PATH(source, path, fits, fmt);
-	if (!fits || host_real_path(path, real, sizeof(real)) < 0)
-		return NULL;
-	if (strncmp(real, source->root, root) != 0)
+	if (host_real_path(path, real, sizeof(real)) < 0 || strncmp(real, source->root, root) != 0)
 		return NULL;
 	return check_string(source->arena, real + root);
 }
 
-bool check_exists(const struct check_source *source, const char *fmt, ...)
+bool check_exists_at(const char *path)
 {
-	char path[CHECK_PATH];
 	struct stat st;
-	bool fits;
 
-	MAKE_PATH(source, path, fits, fmt);
-	return fits && host_stat(path, &st) == 0;
+	return host_stat(path, &st) == 0;
 }
 
-struct host_list check_list(const struct check_source *source, const char *fmt, ...)
+struct host_list check_list_at(const char *path)
 {
 	struct host_list list = {.count = 0};
-	char path[CHECK_PATH];
-	bool fits;
 
-	MAKE_PATH(source, path, fits, fmt);
-	if (!fits || host_list(path, &list) < 0)
-		return (struct host_list){.count = 0};
-	return list;
+	return host_list(path, &list) < 0 ? (struct host_list){.count = 0} : list;
 }
 
 bool check_below(const char *path, const char *directory)

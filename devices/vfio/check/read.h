@@ -17,30 +17,33 @@ struct check_source {
 	const char *root;
 };
 
-/* @root and the formatted path. False when it does not fit. */
-bool check_path(const struct check_source *source, char out[CHECK_PATH], const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+/* @root and the formatted path; "", where nothing is, without memory. */
+const char *check_path(const struct check_source *source, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* What is at a path, each with the path formatted: check_read(source, "/proc/%d/comm", pid). */
 
 /* The text of a small file (up to 4 KiB), NULL when it cannot be read. */
-const char *check_read(const struct check_source *source, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+#define check_read(source, ...) check_read_at(source, check_path(source, __VA_ARGS__))
+const char *check_read_at(const struct check_source *source, const char *path);
 /* A whole file of up to 4 MiB, such as a kernel configuration. */
-const char *check_slurp(const struct check_source *source, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+#define check_slurp(source, ...) check_slurp_at(source, check_path(source, __VA_ARGS__))
+const char *check_slurp_at(const struct check_source *source, const char *path);
 /* A number in a file, or @otherwise. */
-uint64_t check_read_number(const struct check_source *source, uint64_t otherwise, const char *fmt,
-			   ...) __attribute__((format(printf, 3, 4)));
+#define check_read_number(source, otherwise, ...)                                                  \
+	check_number_at(otherwise, check_path(source, __VA_ARGS__))
+uint64_t check_number_at(uint64_t otherwise, const char *path);
 /* The last component of a symbolic link's target, NULL when there is no such link. */
-const char *check_link(const struct check_source *source, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+#define check_link(source, ...) check_link_at(source, check_path(source, __VA_ARGS__))
+const char *check_link_at(const struct check_source *source, const char *path);
 /* The path without links and without the root; NULL when it does not exist. */
-const char *check_real(const struct check_source *source, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-bool check_exists(const struct check_source *source, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+#define check_real(source, ...) check_real_at(source, check_path(source, __VA_ARGS__))
+const char *check_real_at(const struct check_source *source, const char *path);
+#define check_exists(source, ...) check_exists_at(check_path(source, __VA_ARGS__))
+bool check_exists_at(const char *path);
 /* Names in a directory; an empty list when it cannot be read. Free it. */
-struct host_list check_list(const struct check_source *source, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+#define check_list(source, ...) check_list_at(check_path(source, __VA_ARGS__))
+struct host_list check_list_at(const char *path);
 
 /* Is @path @directory or below it? */
 bool check_below(const char *path, const char *directory);
