@@ -41,6 +41,18 @@ static const char *find_device(const struct check_source *source,
 	return NULL;
 }
 
+/* The number or the text in the file @name of the directory @at. */
+static uint64_t read_number(const struct check_source *source, const char *at, const char *name,
+			    int otherwise)
+{
+	return check_read_number(source, (uint64_t)otherwise, "%s/%s", at, name);
+}
+
+static const char *read_text(const struct check_source *source, const char *at, const char *name)
+{
+	return check_read(source, "%s/%s", at, name);
+}
+
 /* Host bridges and PCI-to-PCI bridges; an ISA bridge is a device as others are. */
 static bool is_bridge(uint64_t class_code)
 {
@@ -49,7 +61,7 @@ static bool is_bridge(uint64_t class_code)
 
 static void read_resources(const struct check_source *source, struct check_facts *facts)
 {
-	const char *text = check_read(source, "%s/resource", facts->sysfs);
+	const char *text = read_text(source, facts->sysfs, "resource");
 
 	for (unsigned i = 0; text && *text && i <= CHECK_BARS; i++) {
 		struct check_resource *out = i < CHECK_BARS ? &facts->bars[i] : &facts->rom;
@@ -124,7 +136,7 @@ static const char *vfio_device(const struct check_source *source, const char *sy
 
 static void read_driver(const struct check_source *source, struct check_facts *facts)
 {
-	const char *override = check_read(source, "%s/driver_override", facts->sysfs);
+	const char *override = read_text(source, facts->sysfs, "driver_override");
 	const char *number;
 
 	facts->driver = check_link(source, "%s/driver", facts->sysfs);
@@ -148,27 +160,27 @@ static void read_pci(const struct check_source *source, struct check_facts *fact
 	const char *at = facts->sysfs;
 	const char *methods, *physfn;
 
-	facts->vendor = (uint16_t)check_read_number(source, 0, "%s/vendor", at);
-	facts->device = (uint16_t)check_read_number(source, 0, "%s/device", at);
-	facts->subsystem_vendor = (uint16_t)check_read_number(source, 0, "%s/subsystem_vendor", at);
-	facts->subsystem_device = (uint16_t)check_read_number(source, 0, "%s/subsystem_device", at);
-	facts->class_code = (uint32_t)check_read_number(source, 0, "%s/class", at) & 0xffffff;
+	facts->vendor = (uint16_t)read_number(source, at, "vendor", 0);
+	facts->device = (uint16_t)read_number(source, at, "device", 0);
+	facts->subsystem_vendor = (uint16_t)read_number(source, at, "subsystem_vendor", 0);
+	facts->subsystem_device = (uint16_t)read_number(source, at, "subsystem_device", 0);
+	facts->class_code = (uint32_t)read_number(source, at, "class", 0) & 0xffffff;
 	facts->bridge = is_bridge(facts->class_code);
-	facts->enable_count = (int)check_read_number(source, (uint64_t)-1, "%s/enable", at);
-	facts->numa_node = (int)check_read_number(source, (uint64_t)-1, "%s/numa_node", at);
-	facts->boot_vga = check_read_number(source, 0, "%s/boot_vga", at) == 1;
-	facts->power_state = check_read(source, "%s/power_state", at);
-	facts->runtime_status = check_read(source, "%s/power/runtime_status", at);
-	facts->pcie_speed = check_read(source, "%s/current_link_speed", at);
-	facts->pcie_width = (unsigned)check_read_number(source, 0, "%s/current_link_width", at);
-	facts->sriov_vfs = (unsigned)check_read_number(source, 0, "%s/sriov_numvfs", at);
-	facts->sriov_total = (unsigned)check_read_number(source, 0, "%s/sriov_totalvfs", at);
+	facts->enable_count = (int)read_number(source, at, "enable", -1);
+	facts->numa_node = (int)read_number(source, at, "numa_node", -1);
+	facts->boot_vga = read_number(source, at, "boot_vga", 0) == 1;
+	facts->power_state = read_text(source, at, "power_state");
+	facts->runtime_status = read_text(source, at, "power/runtime_status");
+	facts->pcie_speed = read_text(source, at, "current_link_speed");
+	facts->pcie_width = (unsigned)read_number(source, at, "current_link_width", 0);
+	facts->sriov_vfs = (unsigned)read_number(source, at, "sriov_numvfs", 0);
+	facts->sriov_total = (unsigned)read_number(source, at, "sriov_totalvfs", 0);
 	physfn = check_link(source, "%s/physfn", at);
 	if (physfn) {
 		facts->physfn = physfn;
 		facts->physfn_driver = check_link(source, "%s/physfn/driver", at);
 	}
-	methods = check_read(source, "%s/reset_method", at);
+	methods = read_text(source, at, "reset_method");
 	facts->reset_methods = methods ? methods : "";
 	facts->can_reset = *facts->reset_methods || check_exists(source, "%s/reset", at);
 	read_resources(source, facts);
@@ -212,9 +224,8 @@ static int read_group(const struct check_source *source, struct check_facts *fac
 			continue;
 		member->driver = check_link(source, "%s/driver", sysfs);
 		member->vfio_name = vfio_device(source, sysfs);
-		member->bridge = is_bridge(check_read_number(source, 0, "%s/class", sysfs));
-		member->sriov_vfs =
-			(unsigned)check_read_number(source, 0, "%s/sriov_numvfs", sysfs);
+		member->bridge = is_bridge(read_number(source, sysfs, "class", 0));
+		member->sriov_vfs = (unsigned)read_number(source, sysfs, "sriov_numvfs", 0);
 	}
 	host_list_free(&members);
 

@@ -4,6 +4,7 @@
 #include "vmm/base/host_memory.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,11 +178,17 @@ static uint64_t meminfo(struct check_arena *arena, const char *text, const char 
 	return value ? strtoull(value, NULL, 10) << 10 : 0;
 }
 
+/* @count of the huge pages of @kib: "nr_hugepages". */
+static uint64_t huge_pages(const struct check_source *source, uint64_t kib, const char *count)
+{
+	return check_read_number(source, 0, "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/%s",
+				 kib, count);
+}
+
 static void gather_memory(const struct check_source *source, struct check_facts *facts)
 {
-	static const char pool[] = "/sys/kernel/mm/hugepages/hugepages-%llukB/%s";
 	const char *text = check_slurp(source, "/proc/meminfo");
-	unsigned long long kib = facts->huge_page >> 10;
+	uint64_t kib = facts->huge_page >> 10;
 	struct host_memory host;
 
 	facts->memory_total = meminfo(source->arena, text, "MemTotal:");
@@ -190,19 +197,18 @@ static void gather_memory(const struct check_source *source, struct check_facts 
 		facts->memory_available = host.available + host.swap_free + !host.available;
 		facts->memory_cgroup = check_string(source->arena, host.cgroup);
 	}
-	facts->huge_2m_total = check_read_number(source, 0, pool, 2048ull, "nr_hugepages");
-	facts->huge_2m_free = check_read_number(source, 0, pool, 2048ull, "free_hugepages");
-	facts->huge_1g_total = check_read_number(source, 0, pool, 1048576ull, "nr_hugepages");
-	facts->huge_1g_free = check_read_number(source, 0, pool, 1048576ull, "free_hugepages");
+	facts->huge_2m_total = huge_pages(source, 2048, "nr_hugepages");
+	facts->huge_2m_free = huge_pages(source, 2048, "free_hugepages");
+	facts->huge_1g_total = huge_pages(source, 1048576, "nr_hugepages");
+	facts->huge_1g_free = huge_pages(source, 1048576, "free_hugepages");
 	if (facts->huge_page) {
-		facts->huge_total = check_read_number(source, 0, pool, kib, "nr_hugepages");
-		facts->huge_free = check_read_number(source, 0, pool, kib, "free_hugepages");
+		facts->huge_total = huge_pages(source, kib, "nr_hugepages");
+		facts->huge_free = huge_pages(source, kib, "free_hugepages");
 		/* Pages reserved by others are not ours; pages made on demand are. */
-		facts->huge_free -= check_read_number(source, 0, pool, kib, "resv_hugepages");
+		facts->huge_free -= huge_pages(source, kib, "resv_hugepages");
 		if (facts->huge_free > facts->huge_total)
 			facts->huge_free = 0;
-		facts->huge_free +=
-			check_read_number(source, 0, pool, kib, "nr_overcommit_hugepages");
+		facts->huge_free += huge_pages(source, kib, "nr_overcommit_hugepages");
 	}
 }
 
