@@ -232,7 +232,7 @@ enum check_state check_state(const struct check_report *report, const struct che
 
 void check_size(uint64_t bytes, char out[24])
 {
-	static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	static const char units[][6] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
 	uint64_t rest = 0;
 	unsigned unit = 0;
 

@@ -141,7 +141,7 @@ static unsigned probe_iommufd(int fd)
 static void gather_iommufd(const struct check_source *source, const struct check_request *request,
 			   struct check_facts *facts)
 {
-	static const char *const suffixes[] = {"", ".xz", ".zst", ".gz"};
+	static const char suffixes[][5] = {"", ".xz", ".zst", ".gz"};
 	const char *number;
 	int fd;
 
@@ -285,7 +285,7 @@ static bool translates(const struct check_source *source, const char *group)
 
 static void gather_iommu(const struct check_source *source, struct check_facts *facts)
 {
-	static const char *const tables[] = {"DMAR", "IVRS", "IORT", "VIOT"};
+	static const char tables[][5] = {"DMAR", "IVRS", "IORT", "VIOT"};
 	struct host_list groups = check_list(source, "/sys/kernel/iommu_groups");
 
 	/* Not /sys/class/iommu: the mock of iommufd's self-test is in there. */

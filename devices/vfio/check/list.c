@@ -124,7 +124,7 @@ void check_list_print(FILE *out, const struct check_list_of *list, bool color)
 		[CHECK_IN_USE] = "",
 		[CHECK_BLOCKED] = "blocked: ",
 	};
-	static const char *const colors[] = {
+	static const char colors[][6] = {
 		[CHECK_READY] = "\033[32m",    [CHECK_NEEDS_BIND] = "",
 		[CHECK_NEEDS_BIND_GROUP] = "", [CHECK_IN_USE] = "\033[33m",
 		[CHECK_BLOCKED] = "\033[31m",

@@ -87,7 +87,7 @@ static void print_finding(FILE *out, const struct check_finding *finding,
 			  const struct check_style *style)
 {
 	static const struct {
-		const char *name, *color;
+		char name[9], color[8];
 	} marks[] = {
 		[CHECK_OK] = {"ok", "\033[32m"},
 		[CHECK_WARNING] = {"warning", "\033[33m"},
