@@ -157,6 +157,11 @@ void host_listener_close(struct host_listener *listener);
 int host_check_eventfd(int fd);
 /* Can nobody cut the file behind @fd any more? Sealed so, if it was not and may be. */
 bool host_size_is_sealed(int fd);
+/*
+ * The length of the regular file behind @fd. -EINVAL it is no such file, and has none. Never waits for who
+ * serves the file (FUSE, NFS): that is the length as known here.
+ */
+int64_t host_file_size(int fd);
 
 /*
  * Connect to the UNIX stream socket at @path; the descriptor blocks. Never waits: -EAGAIN when nobody

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -100,4 +101,13 @@ bool host_size_is_sealed(int fd)
 	if (seals >= 0 && !(seals & F_SEAL_SHRINK) && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0)
 		seals |= F_SEAL_SHRINK;
 	return seals >= 0 && (seals & F_SEAL_SHRINK);
+}
+
+int64_t host_file_size(int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &st))
+		return -errno;
+	return S_ISREG(st.stx_mode) ? (int64_t)st.stx_size : -EINVAL;
 }

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "devices/vfio/server/session.h"
@@ -181,18 +180,17 @@ static int map_descriptor(struct server_map *map, const struct vfio_user_dma_map
 {
 	const int prot = (wanted->flags & VFIO_USER_DMA_MAP_READ ? PROT_READ : 0) |
 			 (wanted->flags & VFIO_USER_DMA_MAP_WRITE ? PROT_WRITE : 0);
-	struct stat st;
-	uint64_t size;
+	/* Before its length is looked at: after that it could be cut still. */
+	const bool sealed =
+		!(wanted->flags & VFIO_USER_DMA_MAP_FILE_IO) && host_size_is_sealed(map->fd);
+	const int64_t size = host_file_size(map->fd);
 	void *hva;
 
-	if (fstat(map->fd, &st))
-		return -errno;
-	if (!S_ISREG(st.st_mode))
+	if (size < 0)
+		return (int)size;
+	if (wanted->offset > (uint64_t)size || wanted->size > (uint64_t)size - wanted->offset)
 		return -EINVAL;
-	size = (uint64_t)st.st_size;
-	if (wanted->offset > size || wanted->size > size - wanted->offset)
-		return -EINVAL;
-	if ((wanted->flags & VFIO_USER_DMA_MAP_FILE_IO) || !host_size_is_sealed(map->fd)) {
+	if (!sealed) {
 		area->ops = &file_ops;
 		area->ops_ctx = map;
 		return 0;
