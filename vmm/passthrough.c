@@ -352,10 +352,12 @@ bool passthrough_fault(struct passthrough *pass)
 		if (pass->devices[i].vf != NULL)
 			found |= vfio_function_fault(pass->devices[i].vf);
 	}
-	/* Each says that it is well: then it is one whose memory is another process's to take. */
-	for (unsigned i = 0; i < pass->count && !found; i++) {
-		if (pass->devices[i].vf != NULL)
-			found = vfio_function_distrust(pass->devices[i].vf);
+	/* Each says that it is well: one whose memory another process took, or if none seems so, may have. */
+	for (unsigned i = 0; i < 2 * pass->count && !found; i++) {
+		struct vfio_function *vf = pass->devices[i % pass->count].vf;
+
+		if (vf != NULL)
+			found = vfio_function_distrust(vf, i < pass->count);
 	}
 	pthread_mutex_unlock(&pass->lock);
 	return found;

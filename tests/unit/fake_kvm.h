@@ -41,6 +41,9 @@ static struct {
 /* Which device a mapping belongs to: tests have one, or tell them apart by the front end's answer. */
 static struct fake_vdev *(*fake_owner)(uint64_t gpa);
 
+/* What the guest does at the moment when a slot has gone; may be NULL. */
+static void (*fake_slot_removed)(uint64_t gpa);
+
 static struct kvm fake_kvm;
 
 static inline void fake_kvm_reset(void)
@@ -103,6 +106,8 @@ int kvm_slot_remove(struct kvm *kvm, uint32_t slot)
 		return -EINVAL;
 	}
 	fake_kvm_state.slots[slot].used = false;
+	if (fake_slot_removed)
+		fake_slot_removed(fake_kvm_state.slots[slot].gpa);
 	return 0;
 }
 

@@ -17,7 +17,8 @@
 static struct fake_vdev *fakes[DEVICES], more[DEVICES - 1];
 static struct pci_function *functions[DEVICES];
 static unsigned unplugged[DEVICES], created;
-static uint64_t cut; /* address whose page the file behind its slot no longer has; 0: none */
+static int files[DEVICES]; /* descriptor + 1 that BAR 4 of a device is mapped from, 0: none */
+static uint64_t cut;       /* address whose page the file behind its slot no longer has; 0: none */
 static struct passthrough *pass;
 
 static const char *const names[DEVICES] = {"0000:01:00.0", "0000:02:00.0", "0000:03:00.0"};
@@ -107,6 +108,7 @@ static void start(void)
 			fakes[n] = &more[n - 1];
 			fake_init(fakes[n], names[n], NULL, 0);
 		}
+		fakes[n]->region_fds[4] = files[n];
 	}
 	cr_assert_eq(passthrough_find(&config, m.loop, m.ictx, &pass), 0);
 	env = machine_env();
@@ -129,6 +131,11 @@ static void end(void)
 	}
 	passthrough_destroy(pass);
 	machine_free();
+	for (unsigned n = 0; n < DEVICES; n++) {
+		if (files[n])
+			close(files[n] - 1);
+		files[n] = 0;
+	}
 }
 
 static unsigned slots_of(unsigned n)
@@ -275,15 +282,14 @@ Test(passthrough_fault, of_no_device_is_the_end)
 	cr_expect(!passthrough_fault(NULL));
 }
 
-/* BAR 4 of device @n is mapped from a file of another process, as of a vfio-user server. */
-static int from_file(unsigned n, unsigned flags)
+/* Before start(): BAR 4 of device @n is mapped from a file of another process, as of a vfio-user server. */
+static void from_file(unsigned n, unsigned flags)
 {
 	int fd = memfd_create("bar4", MFD_CLOEXEC | flags);
 
 	cr_assert_geq(fd, 0);
 	cr_assert_eq(ftruncate(fd, 0x100000), 0);
-	fakes[n]->region_fds[4] = fd + 1;
-	return fd;
+	files[n] = fd + 1;
 }
 
 Test(passthrough_fault, of_a_file_that_its_server_cut_costs_the_bar_its_slot)
@@ -291,10 +297,9 @@ Test(passthrough_fault, of_a_file_that_its_server_cut_costs_the_bar_its_slot)
 	const uint64_t at = BASE(1) + 0x100000 + 0x8000;
 	unsigned before[DEVICES];
 	uint32_t value = 0;
-	int fd;
 
+	from_file(1, 0);
 	start();
-	fd = from_file(1, 0);
 	for (unsigned i = 0; i < DEVICES; i++)
 		before[i] = slots_of(i);
 	cut = at;
@@ -318,7 +323,28 @@ Test(passthrough_fault, of_a_file_that_its_server_cut_costs_the_bar_its_slot)
 	cr_expect(guest_reads(at, &value));
 	cr_expect_neq(value, DIRECT);
 	cr_expect_eq(fake_log_count, 1);
-	close(fd);
+	end();
+}
+
+Test(passthrough_fault, is_blamed_on_the_file_that_was_cut)
+{
+	const uint64_t at = BASE(1) + 0x100000 + 0x8000;
+	uint32_t value = 0;
+	unsigned before;
+
+	for (unsigned n = 0; n < DEVICES; n++)
+		from_file(n, 0);
+	start();
+	before = slots_of(1);
+	cut = at;
+	cr_assert_eq(ftruncate(files[1] - 1, 0x1000), 0);
+	cr_expect(guest_reads(at, &value));
+	cr_expect_neq(value, DIRECT);
+	cr_expect_eq(slots_of(1), before - 1);
+	cr_expect_eq(slots_of(0), before);
+	cr_expect_eq(slots_of(2), before);
+	cr_expect_eq(fake_log_count, 1);
+	cr_expect_not_null(strstr(fake_log_last, names[1]), "%s", fake_log_last);
 	end();
 }
 
@@ -326,16 +352,14 @@ Test(passthrough_fault, is_not_blamed_on_a_file_while_a_device_is_at_fault)
 {
 	uint32_t value = 0;
 	unsigned before;
-	int fd;
 
+	from_file(1, 0);
 	start();
-	fd = from_file(1, 0);
 	before = slots_of(1);
 	asleep(fakes[2]);
 	cr_expect(guest_reads(BASE(2) + 0x100, &value));
 	cr_expect_eq(slots_of(1), before);
 	cr_expect_eq(slots_of(2), 0);
-	close(fd);
 	end();
 }
 
@@ -344,15 +368,13 @@ Test(passthrough_fault, is_never_blamed_on_a_sealed_file)
 	const uint64_t at = BASE(1) + 0x100000;
 	uint32_t value = 0;
 	unsigned before;
-	int fd;
 
+	from_file(1, MFD_ALLOW_SEALING);
 	start();
-	fd = from_file(1, MFD_ALLOW_SEALING);
 	before = slots_of(1);
 	cut = at;
 	cr_expect(!guest_reads(at, &value));
 	cr_expect_eq(slots_of(1), before);
-	close(fd);
 	end();
 }
 

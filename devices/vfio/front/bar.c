@@ -9,11 +9,10 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 
+#include "devices/vfio/message.h"
 #include "vmm/base/bus.h"
-#include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
 
@@ -301,26 +300,30 @@ static int trap_area(struct vfio_function *vf, unsigned bar, unsigned i)
 		       &b->area_holes[i], "vfio BAR");
 }
 
+static void area_remove(struct vfio_function *vf, unsigned bar, unsigned i)
+{
+	struct front_bar *b = &vf->bars[bar];
+	int ret = 0;
+
+	if (b->trapped[i])
+		bus_remove(bus_of(vf, b), b->address + b->layout.areas[i].offset,
+			   &b->area_holes[i]);
+	else
+		ret = kvm_slot_remove(vf->env.kvm, b->slots[i]);
+	if (ret)
+		vfio_error(vf->id, ret, "a memory slot of BAR %u cannot be removed: %m", bar);
+	b->trapped[i] = false;
+}
+
 static void slots_remove(struct vfio_function *vf, unsigned bar)
 {
 	struct front_bar *b = &vf->bars[bar];
-	int ret;
 
 	if (!b->direct)
 		return;
 	front_peers_unmap(vf, bar);
-	for (unsigned i = 0; i < b->layout.area_count; i++) {
-		if (b->trapped[i]) {
-			bus_remove(bus_of(vf, b), b->address + b->layout.areas[i].offset,
-				   &b->area_holes[i]);
-			b->trapped[i] = false;
-			continue;
-		}
-		ret = kvm_slot_remove(vf->env.kvm, b->slots[i]);
-		if (ret)
-			log_error("vfio %s: a memory slot of BAR %u cannot be removed: %s", vf->id,
-				  bar, strerror(-ret));
-	}
+	for (unsigned i = 0; i < b->layout.area_count; i++)
+		area_remove(vf, bar, i);
 	b->direct = false;
 }
 
@@ -387,14 +390,8 @@ static int slots_add(struct vfio_function *vf, unsigned bar)
 			b->trapped[i] = true;
 			continue;
 		}
-		while (i--) {
-			if (b->trapped[i])
-				bus_remove(bus_of(vf, b), b->address + b->layout.areas[i].offset,
-					   &b->area_holes[i]);
-			else
-				kvm_slot_remove(vf->env.kvm, b->slots[i]);
-			b->trapped[i] = false;
-		}
+		while (i--)
+			area_remove(vf, bar, i);
 		return ret;
 	}
 	b->direct = true;
@@ -523,40 +520,26 @@ void front_bars_revoke(void *ctx)
 	pthread_mutex_unlock(&vf->bar_lock);
 }
 
-/* May another process cut the file that BAR @bar is mapped from? Device nodes have no length. */
-static bool can_be_cut(struct vfio_function *vf, unsigned bar)
+void front_bar_distrust(struct vfio_function *vf, unsigned bar)
 {
-	struct stat st;
-	uint64_t offset;
-	int fd;
+	struct front_bar *b = &vf->bars[bar];
 
-	return vfio_device_region_fd(vf->vdev, bar, false, &fd, &offset) == 0 &&
-	       fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && !host_size_is_sealed(fd);
-}
-
-bool front_bars_distrust(struct vfio_function *vf)
-{
-	bool any = false;
-
-	pthread_mutex_lock(&vf->bar_lock);
-	for (unsigned n = 0; n < PCI_BAR_COUNT; n++) {
-		struct front_bar *b = &vf->bars[n];
-
-		if (!b->direct || b->distrusted || !can_be_cut(vf, n))
+	b->distrusted = true;
+	if (!b->direct)
+		return;
+	front_peers_unmap(vf, bar);
+	for (unsigned i = 0; i < b->layout.area_count; i++) {
+		if (b->trapped[i])
 			continue;
-		log_error("vfio %s: the memory of BAR %u is gone from under the guest, and its "
-			  "file is one that the server may cut: each access goes to the server "
-			  "from now on, which is slow; it should seal the file (F_SEAL_SHRINK)",
-			  vf->id, n);
-		slots_remove(vf, n);
-		b->distrusted = true;
-		vf->revoked_ns = now_ns();
-		any = true;
-		/* Without room on the bus the guest reads ones there. */
-		slots_add(vf, n);
+		/*
+		 * First, so that no access finds nothing there. Below a page the hole under it answers;
+		 * without room on the bus the guest reads ones.
+		 */
+		trap_area(vf, bar, i);
+		area_remove(vf, bar, i);
+		b->trapped[i] = true;
 	}
-	pthread_mutex_unlock(&vf->bar_lock);
-	return any;
+	vf->revoked_ns = now_ns();
 }
 
 void front_bars_restore(struct vfio_function *vf)

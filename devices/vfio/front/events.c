@@ -107,6 +107,8 @@ void front_events_free(struct vfio_function *vf)
 {
 	loop_remove(vf->env.loop, vf->leave_timer);
 	vf->leave_timer = NULL;
+	loop_remove(vf->env.loop, vf->watch);
+	vf->watch = NULL;
 }
 
 void front_events_gone(struct vfio_function *vf)
@@ -148,9 +150,9 @@ static bool just_revoked(struct vfio_function *vf)
 	return then && now - then < FAULT_GRACE_NS;
 }
 
-bool vfio_function_distrust(struct vfio_function *vf)
+bool vfio_function_distrust(struct vfio_function *vf, bool cut)
 {
-	return front_bars_distrust(vf) || just_revoked(vf);
+	return front_bars_distrust(vf, cut) || just_revoked(vf);
 }
 
 bool vfio_function_fault(struct vfio_function *vf)

@@ -52,7 +52,7 @@ struct front_bar {
 	size_t reserved_size;
 	bool writable;
 	bool direct;     /* the areas have their memory slots */
-	bool distrusted; /* no slots any more: another process may cut the file behind them */
+	bool distrusted; /* no slots any more: another process cut the file behind them (cut.c) */
 	bool trapped[BAR_AREA_MAX]; /* no slot was to be had for this area: it is on the bus */
 	struct doorbell *doorbells; /* in KVM now; descriptors of our own */
 	unsigned doorbell_count, doorbells_offered;
@@ -107,13 +107,15 @@ struct vfio_function {
 	bool resets; /* VFIO_DEVICE_RESET works */
 	bool slots_warned, doorbells_warned;
 
-	pthread_mutex_t bar_lock; /* slots, peers, doorbells, address, direct */
+	pthread_mutex_t bar_lock; /* slots, peers, doorbells, address, direct, distrusted */
 	pthread_mutex_t irq_lock;
 	struct front_irqs irqs;
 
 	struct vfio_function_env env;
 	uint64_t page_size;
 	uint64_t revoked_ns; /* when slots went that way, CLOCK_MONOTONIC; under bar_lock */
+	unsigned watched;    /* bit per BAR: its file may be cut, and was not yet; under bar_lock */
+	struct loop_source *watch; /* NULL: none is watched */
 
 	/* Reset: outcome of the last one, under the configuration lock. */
 	const char *
@@ -172,13 +174,20 @@ void front_bar_unmap(struct pci_function *fn, unsigned bar, uint64_t address);
 
 /* Every slot, peer mapping and doorbell goes, at once (`revoke` of the contract). Any thread. */
 void front_bars_revoke(void *ctx);
-/*
- * A fault that no device explains: BARs whose mapped file another process may cut are trapped from now
- * on, with a message. True when one was, a moment ago at most. Any thread.
- */
-bool front_bars_distrust(struct vfio_function *vf);
+/* Under bar_lock. The BAR has no memory slots any more: each access goes to the device. */
+void front_bar_distrust(struct vfio_function *vf, unsigned bar);
 /* After a revoke, with decode on in the device: what the guest has mapped comes back. */
 void front_bars_restore(struct vfio_function *vf);
+
+/* ---- cut.c --------------------------------------------------------------------------------------- */
+
+/* Look every second at the files behind BARs that may be cut, if there are any. -errno with a message. */
+int front_watch_init(struct vfio_function *vf);
+/*
+ * BARs whose file was cut or, when a fault has no other explanation (@cut false), may be: trapped from
+ * now on, with a message. True when there were some. Any thread.
+ */
+bool front_bars_distrust(struct vfio_function *vf, bool cut);
 
 /* ---- doorbell.c ---------------------------------------------------------------------------------- */
 

@@ -194,6 +194,9 @@ static int make_all(struct vfio_function *vf, struct plans *plans)
 	if (ret)
 		goto free_rom;
 	front_bars_init(vf, plans->in.regions, plans->layouts);
+	ret = front_watch_init(vf);
+	if (ret)
+		goto free_bars;
 
 	/* As the guest sees it: nothing decoded. The kernel opens a device with decode on. */
 	front_command_sync(vf);

@@ -55,10 +55,11 @@ struct vfio_device *vfio_function_device(struct vfio_function *vf);
 bool vfio_function_fault(struct vfio_function *vf);
 /*
  * No device admitted to that. Where the file behind a BAR of this one is its peer's to cut (vfio-user
- * without seals, memfd_create(2)), it can be the reason: such BARs have no slot from now on, each access
- * goes to the device by message. True when there were some; the vCPU may go on. Any thread.
+ * without seals, memfd_create(2)), it can be the reason: BARs whose file is shorter than they are (@cut)
+ * or may have been have no slot from now on, each access goes to the device by message. True when there
+ * were some; the vCPU may go on. Any thread.
  */
-bool vfio_function_distrust(struct vfio_function *vf);
+bool vfio_function_distrust(struct vfio_function *vf, bool cut);
 
 /* The state as one JSON object (jansson, new reference): SIGUSR1, and later the control socket. */
 struct json_t *vfio_function_status(struct vfio_function *vf);

@@ -51,12 +51,13 @@ static json_t *bars(struct vfio_function *vf)
 		if (b->layout.kind == PCI_BAR_ABSENT)
 			continue;
 		json_array_append_new(
-			list, json_pack("{s:i, s:s, s:b, s:I, s:i, s:i, s:o, s:o}", "bar", (int)n,
-					"kind", kind_names[b->layout.kind], "prefetchable",
+			list, json_pack("{s:i, s:s, s:b, s:I, s:b, s:b, s:i, s:i, s:o, s:o}", "bar",
+					(int)n, "kind", kind_names[b->layout.kind], "prefetchable",
 					b->layout.prefetchable, "size", (json_int_t)b->layout.size,
-					"doorbells", (int)b->doorbell_count, "doorbells_offered",
-					(int)b->doorbells_offered, "address", address(b->address),
-					"areas", areas(vf, b)));
+					"watched", vf->watched >> n & 1, "distrusted",
+					b->distrusted, "doorbells", (int)b->doorbell_count,
+					"doorbells_offered", (int)b->doorbells_offered, "address",
+					address(b->address), "areas", areas(vf, b)));
 	}
 	pthread_mutex_unlock(&vf->bar_lock);
 	return list;

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "devices/vfio/message.h"
@@ -82,23 +81,18 @@ static const char *take_caps(struct user_region *region, const struct vfio_info_
 }
 
 /*
- * Is the file behind @region as long as the region that it is to back, and does it stay so? A file that
- * cannot be sealed (no memfd) the server may cut: the guest's access is a fault then, which the owner of
- * the mapping has to live with.
+ * Is the file behind @region as long as the region that it is to back? Sealed first, so that it stays so: one
+ * that cannot be sealed (no memfd) the owner of the mapping has to watch.
  */
-static bool long_enough(const struct user_device *ud, const struct user_region *region)
+static bool long_enough(const struct user_region *region)
 {
-	struct stat st;
+	int64_t size;
 
-	if (!host_size_is_sealed(region->fd))
-		vfio_debug(ud->vdev.dev, 0, "region %u can be cut by its server",
-			   region->info.index);
-	if (fstat(region->fd, &st))
-		return false;
+	host_size_is_sealed(region->fd);
+	size = host_file_size(region->fd);
 	/* Device nodes have no length to be judged by. */
-	return !S_ISREG(st.st_mode) ||
-	       (region->info.offset <= (uint64_t)st.st_size &&
-		region->info.size <= (uint64_t)st.st_size - region->info.offset);
+	return size == -EINVAL || (size >= 0 && region->info.offset <= (uint64_t)size &&
+				   region->info.size <= (uint64_t)size - region->info.offset);
 }
 
 static const char *check_region(const struct user_region *region, uint32_t index)
@@ -156,7 +150,7 @@ static int take(struct user_device *ud, uint32_t index, const struct vfio_user_m
 		/* libvfio-user sends the same one again for each area. */
 		region->fd = packet->fds[0];
 		packet->fds[0] = -1;
-		if (region->info.offset % PAGE || !long_enough(ud, region))
+		if (region->info.offset % PAGE || !long_enough(region))
 			return refuse(ud, index, "is longer than the file that is to back it");
 	} else {
 		vfio_info_cap_free(&region->caps);
