@@ -6,7 +6,8 @@
  * reference-server [-m] SOCKET    -m: DMA by messages (DMA_READ, DMA_WRITE), not by mapping memory
  *
  * A request is done while the doorbell's write is being answered. Serves one client after another, until
- * SIGTERM or SIGINT.
+ * SIGTERM or SIGINT. SIGUSR1: the files behind its BARs, which cannot be sealed, are cut to nothing; what was
+ * in them it goes on to give by message.
  */
 #include <err.h>
 #include <errno.h>
@@ -46,6 +47,27 @@ static void stop(int number)
 {
 	(void)number;
 	stopping = 1;
+}
+
+/* What is behind a BAR: the memory, and the file that the client maps. */
+static struct {
+	uint8_t *memory, *spare;
+	size_t size;
+	int fd;
+} files[2];
+
+static void cut(int number)
+{
+	(void)number;
+	for (unsigned i = 0; i < 2; i++) {
+		memcpy(files[i].spare, files[i].memory, files[i].size);
+		if (mremap(files[i].spare, files[i].size, files[i].size,
+			   MREMAP_MAYMOVE | MREMAP_FIXED, files[i].memory) == MAP_FAILED ||
+		    ftruncate(files[i].fd, 0) < 0)
+			_exit(1);
+	}
+	signal(number, SIG_IGN);
+	write(STDERR_FILENO, "cut\n", 4);
 }
 
 static void log_message(vfu_ctx_t *vfu, int level, const char *message)
@@ -189,17 +211,22 @@ static void dma_unregister(vfu_ctx_t *vfu, vfu_dma_info_t *info)
 	(void)info;
 }
 
-/* memory_file - a descriptor of @size bytes and a mapping of them. */
-static uint8_t *memory_file(const char *name, size_t size, int *fd)
+/* memory_file - a descriptor of @size bytes and a mapping of them; number @i of files. */
+static uint8_t *memory_file(unsigned i, const char *name, size_t size, int *fd)
 {
-	void *memory;
+	void *memory, *spare;
 
 	*fd = memfd_create(name, MFD_CLOEXEC);
 	if (*fd < 0 || ftruncate(*fd, (off_t)size) < 0)
 		err(1, "%s", name);
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
-	if (memory == MAP_FAILED)
+	spare = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED || spare == MAP_FAILED)
 		err(1, "%s", name);
+	files[i].memory = memory;
+	files[i].spare = spare;
+	files[i].size = size;
+	files[i].fd = *fd;
 	return memory;
 }
 
@@ -213,9 +240,9 @@ static void make_device(struct server *server, int *bar0_fd, int *bar2_fd)
 		.serial = 1,
 	};
 	struct reference_memory memory = {
-		.scratch = memory_file("bar0", REFERENCE_BAR0_SIZE, bar0_fd) +
+		.scratch = memory_file(0, "bar0", REFERENCE_BAR0_SIZE, bar0_fd) +
 			   REFERENCE_SCRATCH_OFFSET,
-		.memory = memory_file("bar2", REFERENCE_MEMORY_DEFAULT, bar2_fd),
+		.memory = memory_file(1, "bar2", REFERENCE_MEMORY_DEFAULT, bar2_fd),
 		.dirty = malloc(bitmap),
 		.fresh = malloc(bitmap),
 		.bounce = malloc(BOUNCE),
@@ -275,6 +302,8 @@ int main(int argc, char **argv)
 	vfu_setup_log(server.vfu, log_message, 3);
 	make_device(&server, &bar0_fd, &bar2_fd);
 	make_regions(&server, bar0_fd, bar2_fd);
+	action.sa_handler = cut;
+	sigaction(SIGUSR1, &action, NULL);
 
 	while (!stopping) {
 		ret = vfu_attach_ctx(server.vfu);
