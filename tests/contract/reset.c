@@ -176,9 +176,10 @@ static void hot_reset_is_of_the_whole_set(struct run *run)
 {
 	struct vfio_pci_hot_reset reset = {.argsz = sizeof(reset)};
 	struct vfio_device *vdev = run->vdev, *sibling;
-	struct {
+	union {
 		struct vfio_pci_hot_reset_info info;
-		struct vfio_pci_dependent_device devices[16];
+		uint8_t bytes[sizeof(struct vfio_pci_hot_reset_info) +
+			      16 * sizeof(struct vfio_pci_dependent_device)];
 	} set = {.info.argsz = sizeof(set)};
 	uint32_t value = 0;
 
