@@ -562,11 +562,14 @@ static void serve_request(void *ctx)
 {
 	struct machine *m = ctx;
 	int what = atomic_load(&m->request);
+	int r;
 
 	if (what == REQUEST_RESET) {
 		log_info("reboot");
-		if (reboot(m) == 0)
+		r = reboot(m);
+		if (r == 0)
 			return;
+		log_unsaid(r);
 		what = STATUS_HOST_FAILURE;
 	}
 	m->status = what;
@@ -594,9 +597,14 @@ int machine_run(const struct vm_config *config)
 		r = vcpus_resume(m->vcpus);
 	if (r == -ECANCELED)
 		m->status = STATUS_OFF; /* the user ended it before the guest began */
-	if (r == 0 && loop_run(m->loop) < 0)
-		m->status = STATUS_HOST_FAILURE;
+	if (r == 0) {
+		r = loop_run(m->loop);
+		if (r < 0)
+			m->status = STATUS_HOST_FAILURE;
+	}
 	machine_destroy(m);
+	if (r < 0 && r != -ECANCELED)
+		log_unsaid(r);
 	status = m->status;
 	free(m);
 	return status;

@@ -32,6 +32,8 @@ static int run(int argc, char **argv)
 		r = options_open_log(&config);
 		status = r < 0 ? STATUS_HOST_FAILURE : machine_run(&config);
 	}
+	if (r < 0)
+		log_unsaid(r);
 	vm_config_destroy(&config);
 	return status;
 }

@@ -257,8 +257,6 @@ int options_parse_run(int argc, char **argv, struct vm_config *config)
 		if (option == ARGUMENTS_HELP)
 			return 1;
 		r = option < 0 ? option : parse_option(option, arguments.value, config);
-		if (r == -ENOMEM)
-			log_error("out of memory");
 		if (r < 0)
 			return r;
 	}

@@ -128,9 +128,13 @@ static int serve(const struct serve_config *config)
 		r = create_server(&service);
 	if (r == 0) {
 		service.status = STATUS_OFF;
-		loop_run(service.loop);
+		r = loop_run(service.loop);
+		if (r < 0)
+			service.status = STATUS_HOST_FAILURE;
 	}
 	destroy(&service);
+	if (r < 0)
+		log_unsaid(r);
 	return service.status;
 }
 
@@ -146,6 +150,8 @@ int serve_main(int argc, char **argv)
 		r = options_open_log(&config.vm);
 		status = r < 0 ? STATUS_HOST_FAILURE : serve(&config);
 	}
+	if (r < 0)
+		log_unsaid(r);
 	serve_config_destroy(&config);
 	return status;
 }

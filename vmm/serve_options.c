@@ -182,8 +182,6 @@ int serve_parse(int argc, char **argv, struct serve_config *config)
 			return 1;
 		r = option < 0 ? option : parse_option(option, arguments.value, config);
 	}
-	if (r == -ENOMEM)
-		log_error("out of memory");
 	if (r == 0)
 		r = arguments_no_more(&arguments);
 	if (r < 0)

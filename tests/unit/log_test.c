@@ -90,6 +90,21 @@ Test(log, writes_up_to_its_level)
 	}
 }
 
+Test(log, the_reason_of_an_end_is_said_where_no_error_was)
+{
+	char *text;
+
+	open_log(LOG_LEVEL_WARN);
+	log_warn("no error");
+	log_unsaid(-ENOMEM);
+	log_unsaid(-EIO);
+	text = text_of(path);
+	cr_expect_not_null(strstr(text, "error: Cannot allocate memory\n"), "%s", text);
+	cr_expect_null(strstr(text, "Input/output"), "%s", text);
+	free(text);
+	close_log();
+}
+
 Test(log, a_full_log_file_loses_no_message)
 {
 	char file[] = "/tmp/sluice-stderr-XXXXXX", *text;

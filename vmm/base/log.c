@@ -22,6 +22,7 @@
 static pthread_mutex_t sink_lock = PTHREAD_MUTEX_INITIALIZER;
 static int sink_fd = -1; /* -1: stderr */
 static _Atomic int sink_level = LOG_LEVEL_WARN;
+static atomic_bool error_said;
 
 static const char *const level_prefix[] = {
 	[LOG_LEVEL_ANSWER] = "", [LOG_LEVEL_ERROR] = "error: ", [LOG_LEVEL_WARN] = "warning: ",
@@ -108,6 +109,8 @@ static void write_line(enum log_level level, int error, const char *fmt, va_list
 	bool file;
 	int n;
 
+	if (level == LOG_LEVEL_ERROR)
+		atomic_store(&error_said, true);
 	if (!log_enabled(level))
 		return;
 
@@ -172,6 +175,12 @@ int log_failure(int error, const char *fmt, ...)
 	write_line(LOG_LEVEL_ERROR, error, fmt, args);
 	va_end(args);
 	return error;
+}
+
+void log_unsaid(int error)
+{
+	if (!atomic_load(&error_said))
+		log_error("%s", host_strerror(-error));
 }
 
 int log_stdout(const char *text)

@@ -38,6 +38,9 @@ bool log_enabled(enum log_level level);
  */
 void log_message(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* The program ends by @error (-errno): that is said, where no error was. */
+void log_unsaid(int error);
+
 /*
  * Standard output gets @text, and all that was printed before: a help, the end of a list. 0, or -EIO after a
  * message when it did not take everything since the process began. @text may be NULL.
