@@ -19,6 +19,7 @@
  *   --list            the targets and the tests, with what they prove
  *   --providers       each item that the tests prove, and over which providers they do
  *   --control DIR     where the kernel test device is controlled that is not this process's own, but its server's
+ *   --memory FILE     the guest's memory is this file, as of tmpfs or hugetlbfs, and not a memfd
  *   --without BITS    take HAS_* bits from the target without declaring it, which has to fail
  */
 #include "tests/contract/contract.h"
@@ -53,7 +54,7 @@ struct result {
 struct options {
 	const char *patterns[MAX_PATTERNS];
 	unsigned pattern_count;
-	const char *other, *control;
+	const char *other, *control, *memory;
 	uint32_t without;
 	unsigned seconds;
 	bool verbose;
@@ -394,7 +395,7 @@ static int list_providers(void)
 static void usage(void)
 {
 	fprintf(stderr, "usage: contract [--only PATTERN]... [--other DEVICE] [--control DIR] "
-			"[--seconds N] [--without BITS] [--verbose] TARGET DEVICE\n"
+			"[--memory FILE] [--seconds N] [--without BITS] [--verbose] TARGET DEVICE\n"
 			"       contract --list | --providers\n");
 }
 
@@ -422,6 +423,8 @@ int main(int argc, char **argv)
 			options.other = argv[++i];
 		} else if (!strcmp(argv[i], "--control") && i + 1 < argc) {
 			options.control = argv[++i];
+		} else if (!strcmp(argv[i], "--memory") && i + 1 < argc) {
+			options.memory = argv[++i];
 		} else if (!strcmp(argv[i], "--without") && i + 1 < argc) {
 			options.without = (uint32_t)strtoul(argv[++i], NULL, 0);
 		} else if (!strcmp(argv[i], "--seconds") && i + 1 < argc) {
@@ -448,6 +451,7 @@ int main(int argc, char **argv)
 	run.device = argv[i + 1];
 	run.other = options.other;
 	run.control = options.control;
+	run.memory_file = options.memory;
 	run.result = mmap(NULL, sizeof(*run.result), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (run.result == MAP_FAILED) {

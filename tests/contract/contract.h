@@ -148,9 +148,10 @@ extern const struct contract_test life_tests[], sets_tests[], iommu_tests[], pas
 struct run {
 	const struct target *target;
 	const struct contract_test *test;
-	const char *device;  /* name of the device as after --vfio */
-	const char *other;   /* of another one that the same VM can have: of --other */
-	const char *control; /* of the device's attributes: of --control, else by its index */
+	const char *device;      /* name of the device as after --vfio */
+	const char *other;       /* of another one that the same VM can have: of --other */
+	const char *control;     /* of the device's attributes: of --control, else by its index */
+	const char *memory_file; /* of --memory; NULL: a memfd */
 	struct result *result;
 
 	struct loop *loop;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The VM around a tested device: memory, address space, KVM, the loop on a thread of its own. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,6 +20,17 @@ static void *loop_thread(void *loop)
 	return NULL;
 }
 
+/* Of the guest: a memfd that can be sealed, or the file that was named. */
+static int memory_open(const struct run *run)
+{
+	int fd;
+
+	if (!run->memory_file)
+		return host_memfd("guest", MEMORY_SIZE, HOST_PAGES_NORMAL);
+	fd = open(run->memory_file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	return fd < 0 || ftruncate(fd, MEMORY_SIZE) ? -errno : fd;
+}
+
 static int machine_create(struct run *run)
 {
 	struct ioas_area area = {
@@ -26,7 +38,7 @@ static int machine_create(struct run *run)
 	int rc;
 
 	vfio_device_sets_init(&run->sets);
-	run->memfd = area.fd = host_memfd("guest", MEMORY_SIZE, HOST_PAGES_NORMAL);
+	run->memfd = area.fd = memory_open(run);
 	if (run->memfd < 0)
 		return run->memfd;
 	area.hva = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, run->memfd, 0);

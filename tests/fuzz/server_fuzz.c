@@ -59,6 +59,9 @@ static int make_fd(unsigned kind)
 		fd = memfd_create("fuzz", MFD_CLOEXEC | (kind == 1 ? MFD_ALLOW_SEALING : 0));
 		fuzz_must(ftruncate(fd, kind == 3 ? 5000 : 65536) == 0);
 		return fd;
+	case 5:
+		/* Of a file system that is no memory. */
+		return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	default:
 		fuzz_must(pipe2(ends, O_CLOEXEC) == 0);
 		close(ends[1]);

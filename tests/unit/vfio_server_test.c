@@ -455,9 +455,16 @@ Test(server, the_device_reaches_memory_by_descriptor_by_file_and_by_message, .ti
 	cr_assert_eq(atomic_load(&c->reads), 1);
 	cr_assert_eq(atomic_load(&c->writes), 1);
 
+	/* As a file, if the client wants that. */
+	cr_assert_eq(map(c, 0x300000, 65536, 3 | VFIO_USER_DMA_MAP_FILE_IO, plain), 0);
+	memset(file, 17, 16);
+	cr_assert_eq(dma(c, 0x300000), 1);
+	cr_assert_eq(file[31], 18);
+
 	/* A file that is cut is an error of the access and of nothing else. */
 	cr_assert_eq(ftruncate(plain, 0), 0);
 	cr_assert_eq(dma(c, 0x200000), -EFAULT);
+	cr_assert_eq(dma(c, 0x300000), -EFAULT);
 
 	cr_assert_eq(unmap(c, 0x100000, 4096, 0), -ENOENT, "a part of a map");
 	cr_assert_eq(unmap(c, 0x100000, 65536, 0), 0);
@@ -470,6 +477,29 @@ Test(server, the_device_reaches_memory_by_descriptor_by_file_and_by_message, .ti
 	munmap(file, 65536);
 	close(fd);
 	close(plain);
+	done(c);
+	stop(&s);
+}
+
+/* Whoever stands behind such a file may never answer: nobody waits for it here. */
+Test(server, a_file_that_is_no_memory_is_reached_by_message, .timeout = 120)
+{
+	struct server s;
+	int fd;
+
+	start(&s);
+	struct client *c = new_client(&s);
+
+	fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	cr_assert_eq(fcntl(fd, F_GET_SEALS), -1, "tests are run from no tmpfs");
+	cr_assert_eq(map(c, 0x1000, 4096, 3 | VFIO_USER_DMA_MAP_FILE_IO, fd), -EOPNOTSUPP);
+	cr_assert_eq(map(c, 0x1000, 4096, 3, fd), 0);
+	memset(c->memory + 0x1000, 9, 16);
+	cr_assert_eq(dma(c, 0x1000), 1);
+	cr_assert_eq(c->memory[0x101f], 10);
+	cr_assert_eq(atomic_load(&c->reads), 1);
+	cr_assert_eq(atomic_load(&c->writes), 1);
+	close(fd);
 	done(c);
 	stop(&s);
 }

@@ -162,6 +162,10 @@ bool host_size_is_sealed(int fd);
  * serves the file (FUSE, NFS): that is the length as known here.
  */
 int64_t host_file_size(int fd);
+/* Is the file behind @fd memory (memfd, tmpfs, hugetlbfs), whose reads and faults wait for nobody? */
+bool host_is_memory(int fd);
+/* Bytes of the huge pages that memory is made of (hugetlbfs), which write(2) cannot write; 0: of none. */
+uint64_t host_huge_page(int fd);
 
 /*
  * Connect to the UNIX stream socket at @path; the descriptor blocks. Never waits: -EAGAIN when nobody

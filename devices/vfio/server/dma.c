@@ -2,20 +2,25 @@
 /*
  * The client's memory in the device's address space.
  *
- * With a descriptor whose size is sealed against shrinking it is mapped. Other descriptors are read and
- * written as files: a client that cuts its file would kill the server by SIGBUS else. Without a
- * descriptor every access is a message.
+ * With a descriptor of memory whose size is sealed against shrinking it is mapped and read by pointer.
+ * Memory that can be cut, and huge pages, which a hole takes away for good when there are no others, are
+ * mapped, too, but copied by system calls: where an access by pointer would kill the server by SIGBUS,
+ * these fail. (Files of hugetlbfs cannot be written by pwrite(2) at all.) A file that is no memory is
+ * read and written by nobody: it may be one whose owner never answers (FUSE). Its accesses are
+ * messages, as all are without a descriptor.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "devices/vfio/server/session.h"
 #include "vmm/base/host.h"
 
 #define DMA_TIMEOUT_MS 5000
+#define PAGE           4096u
 
 /* ---- by messages -------------------------------------------------------------------------------- */
 
@@ -120,6 +125,30 @@ static int file_write(void *ctx, uint64_t iova, const void *buffer, size_t lengt
 
 static const struct ioas_area_ops file_ops = {.read = file_read, .write = file_write};
 
+/* ---- mapped, but not to be trusted ---------------------------------------------------------------- */
+
+static int guarded_read(void *ctx, uint64_t iova, void *buffer, size_t length)
+{
+	const struct server_map *map = ctx;
+	const struct iovec here = {buffer, length};
+	const struct iovec there = {(char *)map->hva + (iova - map->iova), length};
+	const ssize_t n = process_vm_readv(getpid(), &here, 1, &there, 1, 0);
+
+	return n < 0 ? -errno : (size_t)n < length ? -EFAULT : 0;
+}
+
+static int guarded_write(void *ctx, uint64_t iova, const void *buffer, size_t length)
+{
+	const struct server_map *map = ctx;
+	const struct iovec here = {(void *)(uintptr_t)buffer, length};
+	const struct iovec there = {(char *)map->hva + (iova - map->iova), length};
+	const ssize_t n = process_vm_writev(getpid(), &here, 1, &there, 1, 0);
+
+	return n < 0 ? -errno : (size_t)n < length ? -EFAULT : 0;
+}
+
+static const struct ioas_area_ops guarded_ops = {.read = guarded_read, .write = guarded_write};
+
 /* ---- the list of maps --------------------------------------------------------------------------- */
 
 /* Index of the first map at or behind @iova. */
@@ -155,8 +184,8 @@ static int reserve(struct session *s)
 
 static void free_map(struct server_map *map)
 {
-	if (map->hva)
-		munmap(map->hva, map->size);
+	if (map->mapping)
+		munmap(map->mapping, map->mapped);
 	if (map->fd >= 0)
 		close(map->fd);
 	free(map);
@@ -175,31 +204,54 @@ static void remove_map(struct session *s, uint32_t index)
 
 /* ---- commands ----------------------------------------------------------------------------------- */
 
-static int map_descriptor(struct server_map *map, const struct vfio_user_dma_map *wanted,
-			  struct ioas_area *area)
+/* Its pages whole: those of hugetlbfs are not the client's 4 KiB. */
+static int map_pages(struct server_map *map, const struct vfio_user_dma_map *wanted, uint64_t page)
 {
 	const int prot = (wanted->flags & VFIO_USER_DMA_MAP_READ ? PROT_READ : 0) |
 			 (wanted->flags & VFIO_USER_DMA_MAP_WRITE ? PROT_WRITE : 0);
+	const uint64_t first = wanted->offset & ~(page - 1);
+	void *mapping;
+
+	map->mapped = (wanted->offset + wanted->size - first + page - 1) & ~(page - 1);
+	mapping = mmap(NULL, map->mapped, prot, MAP_SHARED, map->fd, (off_t)first);
+	if (mapping == MAP_FAILED)
+		return -errno;
+	map->mapping = mapping;
+	map->hva = (char *)mapping + (wanted->offset - first);
+	return 0;
+}
+
+static int map_descriptor(struct server_map *map, const struct vfio_user_dma_map *wanted,
+			  struct ioas_area *area)
+{
+	const bool file_io = wanted->flags & VFIO_USER_DMA_MAP_FILE_IO;
 	/* Before its length is looked at: after that it could be cut still. */
-	const bool sealed =
-		!(wanted->flags & VFIO_USER_DMA_MAP_FILE_IO) && host_size_is_sealed(map->fd);
+	const bool sealed = !file_io && host_size_is_sealed(map->fd);
+	const bool memory = host_is_memory(map->fd);
+	const uint64_t huge = memory ? host_huge_page(map->fd) : 0;
 	const int64_t size = host_file_size(map->fd);
-	void *hva;
+	int rc;
 
 	if (size < 0)
 		return (int)size;
 	if (wanted->offset > (uint64_t)size || wanted->size > (uint64_t)size - wanted->offset)
 		return -EINVAL;
-	if (!sealed) {
+
+	area->ops_ctx = map;
+	if (!memory) {
+		area->ops = &message_ops;
+		return file_io ? -EOPNOTSUPP : 0;
+	}
+	if (file_io && !huge) {
 		area->ops = &file_ops;
-		area->ops_ctx = map;
 		return 0;
 	}
-	hva = mmap(NULL, wanted->size, prot, MAP_SHARED, map->fd, (off_t)wanted->offset);
-	if (hva == MAP_FAILED)
-		return -errno;
-	map->hva = area->hva = hva;
-	return 0;
+	rc = map_pages(map, wanted, huge ? huge : PAGE);
+	if (sealed && !huge)
+		area->hva = map->hva;
+	else
+		area->ops = &guarded_ops;
+	return rc;
 }
 
 int session_dma_map(struct session *s, const struct vfio_user_message *in,

@@ -37,7 +37,9 @@ struct server_map {
 	uint64_t iova, size;
 	uint64_t offset; /* in @fd */
 	int fd;          /* -1: by messages */
-	void *hva;       /* NULL: by messages or file I/O */
+	void *mapping;   /* NULL: by messages or file I/O; else @mapped bytes, pages whole */
+	size_t mapped;
+	void *hva; /* of @iova in it */
 	struct session *session;
 };
 

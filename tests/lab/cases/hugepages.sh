@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Guest RAM from the host's pools of huge pages, pinned by a device that reads and writes it: 2 MiB, 1 GiB with prefault, and what is
-# said when a pool is too small.
+# said when a pool is too small. And the same memory at a server (sluice serve), whose device reads and writes it.
 # shellcheck shell=sh disable=SC2034
 
 lab_devices='
@@ -12,6 +12,7 @@ lab_args='hugepagesz=1G hugepages=1'
 
 host_before()
 {
+	contract_program
 	# 8 MiB that the guests read, from 16 MiB on.
 	dd if=/dev/urandom of="$lab_run/disk1.img" bs=1M seek=16 count=8 conv=notrunc iflag=fullblock status=none
 	dd if="$lab_run/disk1.img" bs=1M skip=16 count=8 status=none | md5sum | cut -c1-32 >"$lab_run/in/sum"
@@ -41,6 +42,7 @@ checksummed()
 
 job()
 {
+	. /lab/in/lib/refdev.sh
 	nvme=$(device 1)
 	check 'bind the NVMe' bind "$nvme" || return
 
@@ -61,6 +63,26 @@ job()
 	guest_quit two
 	same 'it ended well' "$guest_status" 0
 	same 'and gave them back' "$(pool 2048 free_hugepages) $(pool 2048 resv_hugepages)" '140 0'
+
+	/lab/in/sluice serve --vfio soft:reference --socket /tmp/served.sock >/tmp/serve.log 2>&1 &
+	server=$!
+	check 'a server' wait_for 30 test -S /tmp/served.sock || return
+	check 'a guest with its device' guest_start served --vfio user:/tmp/served.sock --memory 256M,hugepages=2M || return
+	refdev_does served 'the server reads and writes them' '^copied 16777216 bytes in 4 requests .*verified' refdev copy 16M
+	kill -USR1 "$(guest_pid served)"
+	check 'by no message' wait_for 30 grep -qE '"dma_reads": ?0, ?"dma_writes": ?0' /tmp/served.log
+	guest_quit served
+	same 'it ended well' "$guest_status" 0
+	# A file that can be cut, in pieces that are no whole pages of it.
+	mkdir /tmp/huge
+	check 'a file system of huge pages' mount -t hugetlbfs none /tmp/huge || return
+	contract user user:/tmp/served.sock --memory /tmp/huge/ram --only 'dma.*' --only 'iommu.*' --only 'limits.*'
+	rm /tmp/huge/ram
+	check 'the server gave them back' wait_for 30 sh -c "grep -q 140 /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
+	kill $server
+	serve_status=0
+	wait $server || serve_status=$?
+	same 'the server ended well' "$serve_status" 0
 	echo 0 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 
 	same 'a page of 1 GiB' "$(pool 1048576 free_hugepages)" 1
