@@ -2,6 +2,7 @@
 /* The VM around a tested device: memory, address space, KVM, the loop on a thread of its own. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,6 +32,25 @@ static int memory_open(const struct run *run)
 	return fd < 0 || ftruncate(fd, MEMORY_SIZE) ? -errno : fd;
 }
 
+/*
+ * The VM. Providers that are no kernel's only count its references: for them one without KVM behind it
+ * does on a machine that has none.
+ */
+static int machine_kvm(const struct run *run, struct kvm **out)
+{
+	struct kvm *kvm;
+
+	if (!strcmp(run->target->provider, "kernel") || access("/dev/kvm", F_OK) == 0)
+		return kvm_create(-1, out);
+	kvm = calloc(1, sizeof(*kvm));
+	if (!kvm)
+		return -ENOMEM;
+	kvm->dev_fd = kvm->vm_fd = kvm->vfio_fd = -1;
+	kvm->refcount = 1;
+	*out = kvm;
+	return -pthread_mutex_init(&kvm->lock, NULL);
+}
+
 static int machine_create(struct run *run)
 {
 	struct ioas_area area = {
@@ -46,7 +66,7 @@ static int machine_create(struct run *run)
 		return -errno;
 	run->memory = area.hva;
 	rc = loop_create(&run->loop);
-	rc = rc ? rc : kvm_create(-1, &run->kvm);
+	rc = rc ? rc : machine_kvm(run, &run->kvm);
 	rc = rc ? rc : iommufd_ctx_create(&run->ictx);
 	rc = rc ? rc : ioas_create(run->ictx, &run->space);
 	rc = rc ? rc : ioas_map(run->space, &area);
