@@ -509,9 +509,9 @@ json_t *serial_status(struct serial *serial)
 	json_t *status;
 
 	pthread_mutex_lock(&serial->lock);
-	status = json_pack("{s:s, s:i, s:i, s:i, s:i, s:b, s:i, s:I, s:s?}", "id",
-			   serial->wiring.id, "ier", s->ier, "lcr", s->lcr, "mcr", s->mcr, "fcr",
-			   s->fcr, "interrupt", serial->line, "unread", (int)s->rx_count, "queued",
+	status = json_pack("{ss si si si si sb si sI ss?}", "id", serial->wiring.id, "ier", s->ier,
+			   "lcr", s->lcr, "mcr", s->mcr, "fcr", s->fcr, "interrupt", serial->line,
+			   "unread", (int)s->rx_count, "queued",
 			   (json_int_t)serial_backend_queued(serial->backend), "pty",
 			   serial_backend_pty(serial->backend));
 	pthread_mutex_unlock(&serial->lock);

@@ -195,9 +195,8 @@ static void log_state(struct machine *m)
 	char *text;
 
 	vcpus_status(m->vcpus, vcpus);
-	state = json_pack("{s:I, s:o, s:o, s:o}", "memory", (json_int_t)m->config->memory, "vcpus",
-			  vcpus, "serial", serial_status(m->serial), "devices",
-			  slots_status(m->slots));
+	state = json_pack("{sI so so so}", "memory", (json_int_t)m->config->memory, "vcpus", vcpus,
+			  "serial", serial_status(m->serial), "devices", slots_status(m->slots));
 	text = state != NULL ? json_dumps(state, JSON_COMPACT) : NULL;
 	if (text != NULL)
 		log_answer("state %s", text);

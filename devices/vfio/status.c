@@ -80,9 +80,9 @@ static json_t *migration(const struct vfio_device *vdev, const struct moment *no
 		if (vdev->migration_flags & 1u << bit)
 			json_array_append_new(flags, json_string(names[bit]));
 	}
-	return json_pack("{s:o, s:s, s:I, s:b}", "flags", flags, "state",
-			 vfio_mig_state_name(now->state), "last_transition_ns",
-			 (json_int_t)now->transition_ns, "precopy_info_v2", now->precopy_info_v2);
+	return json_pack("{so ss sI sb}", "flags", flags, "state", vfio_mig_state_name(now->state),
+			 "last_transition_ns", (json_int_t)now->transition_ns, "precopy_info_v2",
+			 now->precopy_info_v2);
 }
 
 static json_t *pasids(struct vfio_device *vdev)
@@ -104,10 +104,10 @@ static json_t *iommu(struct vfio_device *vdev)
 		[VFIO_IOMMUFD_EMULATED] = "emulated",
 	};
 
-	return json_pack("{s:s, s:I, s:b, s:I, s:I, s:o}", "kind", kinds[vdev->iommufd_kind],
-			 "device_id", (json_int_t)vdev->iommufd_devid, "attached",
-			 vdev->iommufd_attached, "pt_id", (json_int_t)vdev->iommufd_pt_id,
-			 "max_pasids", (json_int_t)vdev->max_pasids, "pasids", pasids(vdev));
+	return json_pack("{ss sI sb sI sI so}", "kind", kinds[vdev->iommufd_kind], "device_id",
+			 (json_int_t)vdev->iommufd_devid, "attached", vdev->iommufd_attached,
+			 "pt_id", (json_int_t)vdev->iommufd_pt_id, "max_pasids",
+			 (json_int_t)vdev->max_pasids, "pasids", pasids(vdev));
 }
 
 json_t *vfio_device_status(struct vfio_device *vdev)
@@ -120,13 +120,12 @@ json_t *vfio_device_status(struct vfio_device *vdev)
 	if (set)
 		pthread_mutex_lock(&set->lock);
 	now = moment_of(vdev);
-	root = json_pack("{s:s, s:s, s:b, s:b, s:I, s:I, s:o, s:o, s:o, s:o, s:s, s:b, s:s?}",
-			 "device", vdev->dev, "provider", vdev->ops->name ? vdev->ops->name : "",
-			 "open", open, "kvm", vdev->kvm != NULL, "set_id",
-			 (json_int_t)(set ? set->set_id : 0), "set_devices",
-			 (json_int_t)(set ? set->device_count : 0), "features", supported, "iommu",
-			 iommu(vdev), "migration", migration(vdev, &now), "index",
-			 vdev->index == UINT_MAX ? json_null() : json_integer(vdev->index),
+	root = json_pack("{ss ss sb sb sI sI so so so so ss sb ss?}", "device", vdev->dev,
+			 "provider", vdev->ops->name ? vdev->ops->name : "", "open", open, "kvm",
+			 vdev->kvm != NULL, "set_id", (json_int_t)(set ? set->set_id : 0),
+			 "set_devices", (json_int_t)(set ? set->device_count : 0), "features",
+			 supported, "iommu", iommu(vdev), "migration", migration(vdev, &now),
+			 "index", vdev->index == UINT_MAX ? json_null() : json_integer(vdev->index),
 			 "dirty_source", vdev->log_ops ? "device" : "none", "dma_logging",
 			 now.dma_logging, "reset_method", now.reset_method);
 	if (root && open && vdev->ops->debug)

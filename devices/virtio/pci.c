@@ -356,9 +356,9 @@ static void destroy(struct pci_function *fn)
 
 static json_t *queue_status(const struct virtqueue *q)
 {
-	return json_pack("{s:b, s:i, s:i, s:i, s:i, s:s?}", "enabled", q->enabled, "size",
-			 (int)q->size, "taken", (int)q->next_avail, "given_back", (int)q->next_used,
-			 "in_flight", (int)q->in_flight, "fault", q->fault);
+	return json_pack("{sb si si si si ss?}", "enabled", q->enabled, "size", (int)q->size,
+			 "taken", (int)q->next_avail, "given_back", (int)q->next_used, "in_flight",
+			 (int)q->in_flight, "fault", q->fault);
 }
 
 static const char *kind_of(uint16_t type)
@@ -385,9 +385,9 @@ json_t *virtio_pci_status(struct pci_function *fn)
 	pthread_mutex_lock(&dev->lock);
 	for (unsigned i = 0; i < dev->queue_count; i++)
 		json_array_append_new(queues, queue_status(&dev->queues[i]));
-	status = json_pack("{s:s, s:s, s:i, s:I, s:b, s:s, s:o}", "id", dev->id, "kind",
-			   kind_of(dev->type), "status", (int)dev->status, "features",
-			   (json_int_t)dev->acked, "bus_master", dev->dma_enable, "interrupts",
+	status = json_pack("{ss ss si sI sb ss so}", "id", dev->id, "kind", kind_of(dev->type),
+			   "status", (int)dev->status, "features", (json_int_t)dev->acked,
+			   "bus_master", dev->dma_enable, "interrupts",
 			   p->msix.enabled ? "msix" : "intx", "queues", queues);
 	pthread_mutex_unlock(&dev->lock);
 	return status;

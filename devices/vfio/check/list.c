@@ -171,7 +171,7 @@ static json_t *named_json(void)
 			for (unsigned k = 0; n->keys[k]; k++)
 				json_array_append_new(keys, json_string(n->keys[k]));
 			json_array_append_new(list,
-					      json_pack("{s:s, s:s, s:s, s:o}", "name", n->name,
+					      json_pack("{ss ss ss so}", "name", n->name,
 							"provider", vfio_providers[i]->name,
 							"description", n->what, "keys", keys));
 		}
@@ -193,16 +193,15 @@ json_t *check_list_json(const struct check_list_of *list)
 		snprintf(device, sizeof(device), "%04x", f->device);
 		json_array_append_new(
 			devices,
-			json_pack("{s:s, s:s, s:i, s:s, s:s, s:s?, s:s?, s:s?, s:s, s:s?, s:s?}",
-				  "address", f->address, "class_name",
-				  check_class_name(f->class_code), "class", (int)f->class_code,
-				  "vendor_id", vendor, "device_id", device, "driver", f->driver,
-				  "group", f->iommu_group, "node", f->cdev.path, "state",
-				  check_state_name(listed->state), "reason_code",
-				  listed->reason ? listed->reason->code : NULL, "reason",
-				  listed->reason ? listed->reason->text : NULL));
+			json_pack("{ss ss si ss ss ss? ss? ss? ss ss? ss?}", "address", f->address,
+				  "class_name", check_class_name(f->class_code), "class",
+				  (int)f->class_code, "vendor_id", vendor, "device_id", device,
+				  "driver", f->driver, "group", f->iommu_group, "node",
+				  f->cdev.path, "state", check_state_name(listed->state),
+				  "reason_code", listed->reason ? listed->reason->code : NULL,
+				  "reason", listed->reason ? listed->reason->text : NULL));
 	}
-	return json_pack("{s:i, s:o, s:o, s:s?, s:s?}", "version", 1, "devices", devices, "named",
+	return json_pack("{si so so ss? ss?}", "version", 1, "devices", devices, "named",
 			 named_json(), "host_obstacle_code", host ? host->code : NULL,
 			 "host_obstacle", host ? host->text : NULL);
 }

@@ -169,7 +169,7 @@ static json_t *findings_json(const struct check_report *report)
 
 		for (size_t j = 0; j < finding->remedy_count; j++)
 			json_array_append_new(remedies, text_or_null(finding->remedies[j]));
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o, s:b, s:o}", "severity",
+		json_array_append_new(list, json_pack("{ss ss ss so sb so}", "severity",
 						      severities[finding->severity], "code",
 						      finding->code, "subject", finding->subject,
 						      "text", text_or_null(finding->text), "host",
@@ -188,7 +188,7 @@ static json_t *bars_json(const struct check_facts *facts)
 		if (!bar->size)
 			continue;
 		json_array_append_new(
-			list, json_pack("{s:i, s:I, s:s, s:b, s:b, s:b}", "index", (int)i, "size",
+			list, json_pack("{si sI ss sb sb sb}", "index", (int)i, "size",
 					(json_int_t)bar->size, "kind",
 					bar->flags & CHECK_RESOURCE_IO ? "io" : "memory", "64bit",
 					(int)!!(bar->flags & CHECK_RESOURCE_MEM64), "prefetchable",
@@ -203,18 +203,18 @@ static json_t *group_json(const struct check_facts *facts)
 	json_t *members = json_array(), *reserved = json_array();
 
 	for (size_t i = 0; i < facts->member_count; i++)
-		json_array_append_new(members, json_pack("{s:s, s:o, s:b, s:b}", "device",
-							 facts->members[i].name, "driver",
-							 text_or_null(facts->members[i].driver),
-							 "vfio", (int)!!facts->members[i].vfio_name,
-							 "bridge", (int)facts->members[i].bridge));
+		json_array_append_new(members,
+				      json_pack("{ss so sb sb}", "device", facts->members[i].name,
+						"driver", text_or_null(facts->members[i].driver),
+						"vfio", (int)!!facts->members[i].vfio_name,
+						"bridge", (int)facts->members[i].bridge));
 	for (size_t i = 0; i < facts->reserved_count; i++)
 		json_array_append_new(reserved,
-				      json_pack("{s:I, s:I, s:s}", "first",
+				      json_pack("{sI sI ss}", "first",
 						(json_int_t)facts->reserved[i].first, "last",
 						(json_int_t)facts->reserved[i].last, "type",
 						facts->reserved[i].type));
-	return json_pack("{s:o, s:o, s:o, s:o}", "number", text_or_null(facts->iommu_group), "type",
+	return json_pack("{so so so so}", "number", text_or_null(facts->iommu_group), "type",
 			 text_or_null(facts->group_type), "members", members, "reserved", reserved);
 }
 
@@ -224,7 +224,7 @@ static json_t *users_json(const struct check_facts *facts)
 
 	for (size_t i = 0; i < facts->process_count; i++)
 		json_array_append_new(list,
-				      json_pack("{s:i, s:o, s:s}", "pid", facts->processes[i].pid,
+				      json_pack("{si so ss}", "pid", facts->processes[i].pid,
 						"name", text_or_null(facts->processes[i].name),
 						"node", facts->processes[i].node));
 	return list;
@@ -236,19 +236,19 @@ static json_t *launch_json(const struct check_facts *facts)
 
 	if (!r->done)
 		return json_null();
-	return json_pack("{s:b, s:b, s:i, s:b, s:b, s:b, s:i, s:i, s:I, s:I}", "reset",
-			 (int)r->can_reset, "migration", (int)r->migratable, "migration_flags",
-			 (int)r->migration_flags, "device_dirty_log", (int)r->dma_logging,
-			 "iommu_dirty_log", (int)r->hw_dirty, "dma_buf", (int)r->dma_buf,
-			 "iommu_type", (int)r->hw_type, "pasid_bits", (int)r->pasid_bits,
-			 "iova_bytes", cut(r->iova_usable), "iova_last", cut(r->iova_last));
+	return json_pack("{sb sb si sb sb sb si si sI sI}", "reset", (int)r->can_reset, "migration",
+			 (int)r->migratable, "migration_flags", (int)r->migration_flags,
+			 "device_dirty_log", (int)r->dma_logging, "iommu_dirty_log",
+			 (int)r->hw_dirty, "dma_buf", (int)r->dma_buf, "iommu_type",
+			 (int)r->hw_type, "pasid_bits", (int)r->pasid_bits, "iova_bytes",
+			 cut(r->iova_usable), "iova_last", cut(r->iova_last));
 }
 
 static json_t *features_json(const struct check_facts *facts)
 {
 	if (!facts->iommufd_probed)
 		return json_null();
-	return json_pack("{s:b, s:b, s:b, s:b, s:b}", "map_file",
+	return json_pack("{sb sb sb sb sb}", "map_file",
 			 (int)!!(facts->iommufd_features & CHECK_IOMMUFD_MAP_FILE), "dirty",
 			 (int)!!(facts->iommufd_features & CHECK_IOMMUFD_DIRTY), "fault",
 			 (int)!!(facts->iommufd_features & CHECK_IOMMUFD_FAULT), "pasid",
@@ -267,8 +267,8 @@ static json_t *device_json(const struct check_facts *facts)
 
 	if (!facts->found)
 		return json_null();
-	object = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:i}", "address",
-			   facts->address, "sysfs", facts->sysfs, "pci", (int)facts->pci, "driver",
+	object = json_pack("{ss ss sb so so so so so si}", "address", facts->address, "sysfs",
+			   facts->sysfs, "pci", (int)facts->pci, "driver",
 			   text_or_null(facts->driver), "driver_override",
 			   text_or_null(facts->driver_override), "node",
 			   text_or_null(facts->cdev.path), "group", group_json(facts), "users",
@@ -303,19 +303,18 @@ static json_t *device_json(const struct check_facts *facts)
 json_t *check_json(const struct check_facts *facts, const struct check_report *report)
 {
 	json_t *host = json_pack(
-		"{s:o, s:b, s:b, s:b, s:o, s:b, s:o, s:o, s:o, s:I}", "kernel",
-		text_or_null(facts->kernel), "kvm", (int)facts->kvm.access, "iommufd",
+		"{so sb sb sb so sb so so so sI}", "kernel", text_or_null(facts->kernel), "kvm",
+		(int)facts->kvm.access, "iommufd",
 		(int)(facts->iommufd_present && (facts->iommu.access || facts->iommufd_by_fd)),
 		"iommu", (int)facts->iommu_any, "msi_isolated", tri(facts->msi_isolated),
 		"ipc_lock", (int)facts->ipc_lock, "memlock", limit_json(facts->memlock_soft),
 		"iommufd_features", features_json(facts), "user", text_or_null(facts->user),
 		"memory_needed", cut(facts->memory));
 
-	return json_pack("{s:i, s:s, s:b, s:i, s:i, s:o, s:o, s:o, s:o}", "version", 1, "name",
-			 facts->name, "ready", (int)(report->obstacles == 0), "obstacles",
-			 (int)report->obstacles, "warnings", (int)report->warnings, "findings",
-			 findings_json(report), "device", device_json(facts), "host", host,
-			 "launch", launch_json(facts));
+	return json_pack("{si ss sb si si so so so so}", "version", 1, "name", facts->name, "ready",
+			 (int)(report->obstacles == 0), "obstacles", (int)report->obstacles,
+			 "warnings", (int)report->warnings, "findings", findings_json(report),
+			 "device", device_json(facts), "host", host, "launch", launch_json(facts));
 }
 
 int check_json_write(FILE *out, json_t *document)

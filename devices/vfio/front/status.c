@@ -28,9 +28,9 @@ static json_t *areas(struct vfio_function *vf, const struct front_bar *b)
 		const struct bar_area *area = &b->layout.areas[i];
 		const struct front_peer *peer = &b->peers[i];
 		json_t *entry =
-			json_pack("{s:I, s:I, s:b, s:s}", "offset", (json_int_t)area->offset,
-				  "size", (json_int_t)area->size, "direct",
-				  b->direct && !b->trapped[i], "p2p", front_peer_state(vf, peer));
+			json_pack("{sI sI sb ss}", "offset", (json_int_t)area->offset, "size",
+				  (json_int_t)area->size, "direct", b->direct && !b->trapped[i],
+				  "p2p", front_peer_state(vf, peer));
 
 		if (entry && !peer->mapped && peer->step)
 			json_object_set_new(entry, "p2p_error",
@@ -51,8 +51,8 @@ static json_t *bars(struct vfio_function *vf)
 		if (b->layout.kind == PCI_BAR_ABSENT)
 			continue;
 		json_array_append_new(
-			list, json_pack("{s:i, s:s, s:b, s:I, s:b, s:b, s:i, s:i, s:o, s:o}", "bar",
-					(int)n, "kind", kind_names[b->layout.kind], "prefetchable",
+			list, json_pack("{si ss sb sI sb sb si si so so}", "bar", (int)n, "kind",
+					kind_names[b->layout.kind], "prefetchable",
 					b->layout.prefetchable, "size", (json_int_t)b->layout.size,
 					"watched", vf->watched >> n & 1, "distrusted",
 					b->distrusted, "doorbells", (int)b->doorbell_count,
@@ -81,9 +81,9 @@ static json_t *interrupts(struct vfio_function *vf)
 		mode = "msi";
 	else if (vf->irqs.intx.armed)
 		mode = "intx";
-	object = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i}", "mode", mode, "vectors",
-			   (int)vf->irqs.v.count, "armed", (int)armed, "linked", (int)linked,
-			   "failed", (int)failed, "granted", (int)vf->irqs.v.granted);
+	object = json_pack("{ss si si si si si}", "mode", mode, "vectors", (int)vf->irqs.v.count,
+			   "armed", (int)armed, "linked", (int)linked, "failed", (int)failed,
+			   "granted", (int)vf->irqs.v.granted);
 	pthread_mutex_unlock(&vf->irq_lock);
 	return object;
 }
@@ -104,15 +104,15 @@ json_t *vfio_function_status(struct vfio_function *vf)
 	if (bridge)
 		pci_lock(bridge);
 	bdf = pci_function_bdf(&vf->pci);
-	reset = json_pack("{s:i, s:s?, s:s?}", "count", (int)vf->reset_count, "method",
-			  vf->reset_method, "failure", vf->reset_failure);
+	reset = json_pack("{si ss? ss?}", "count", (int)vf->reset_count, "method", vf->reset_method,
+			  "failure", vf->reset_failure);
 	if (bridge)
 		pci_unlock(bridge);
 
 	snprintf(guest, sizeof(guest), "%02x:%02x.%x", bdf >> 8, bdf >> 3 & 0x1f, bdf & 7);
-	return json_pack("{s:s, s:s, s:b, s:s, s:i, s:i, s:o, s:o, s:o, s:o}", "id", vf->id,
-			 "guest", guest, "gone", (int)atomic_load(&vf->gone), "leaving",
-			 leaving[vf->leaving], "requests", (int)vf->request_count, "errors",
-			 (int)vf->error_count, "bars", bars(vf), "interrupts", interrupts(vf),
-			 "reset", reset, "device", vfio_device_status(vf->vdev));
+	return json_pack("{ss ss sb ss si si so so so so}", "id", vf->id, "guest", guest, "gone",
+			 (int)atomic_load(&vf->gone), "leaving", leaving[vf->leaving], "requests",
+			 (int)vf->request_count, "errors", (int)vf->error_count, "bars", bars(vf),
+			 "interrupts", interrupts(vf), "reset", reset, "device",
+			 vfio_device_status(vf->vdev));
 }

@@ -32,14 +32,14 @@ static int add_optional(json_t *capabilities, const struct vfio_user_version *ve
 	int r = 0;
 
 	if (version->twin_socket) {
-		object = json_pack("{s:b}", "supported", 1);
+		object = json_pack("{sb}", "supported", 1);
 		if (object && version->twin_fd_index >= 0)
 			r = json_object_set_new(object, "fd_index",
 						json_integer(version->twin_fd_index));
 		r |= json_object_set_new(capabilities, "twin_socket", object);
 	}
 	if (version->migration_pgsize) {
-		object = json_pack("{s:I}", "pgsize", (json_int_t)version->migration_pgsize);
+		object = json_pack("{sI}", "pgsize", (json_int_t)version->migration_pgsize);
 		if (object && version->migration_max_bitmap_size)
 			r |= json_object_set_new(
 				object, "max_bitmap_size",
@@ -51,11 +51,11 @@ static int add_optional(json_t *capabilities, const struct vfio_user_version *ve
 
 int vfio_user_version_encode(const struct vfio_user_version *version, char *text, size_t room)
 {
-	json_t *capabilities = json_pack(
-		"{s:I, s:I, s:I, s:I, s:b}", "max_msg_fds", (json_int_t)version->max_msg_fds,
-		"max_data_xfer_size", (json_int_t)version->max_data_xfer_size, "max_dma_maps",
-		(json_int_t)version->max_dma_maps, "pgsizes", (json_int_t)version->pgsizes,
-		"write_multiple", version->write_multiple);
+	json_t *capabilities =
+		json_pack("{sI sI sI sI sb}", "max_msg_fds", (json_int_t)version->max_msg_fds,
+			  "max_data_xfer_size", (json_int_t)version->max_data_xfer_size,
+			  "max_dma_maps", (json_int_t)version->max_dma_maps, "pgsizes",
+			  (json_int_t)version->pgsizes, "write_multiple", version->write_multiple);
 	char *dump = NULL;
 	json_t *root;
 	int rc;
@@ -63,7 +63,7 @@ int vfio_user_version_encode(const struct vfio_user_version *version, char *text
 	if (!capabilities)
 		return -ENOMEM;
 	rc = add_optional(capabilities, version);
-	root = json_pack("{s:o}", "capabilities", capabilities);
+	root = json_pack("{so}", "capabilities", capabilities);
 	if (root && !rc)
 		dump = json_dumps(root, JSON_COMPACT);
 	json_decref(root);
@@ -92,11 +92,11 @@ static bool get_capabilities(json_t *root, struct vfio_user_version *version)
 	json_int_t twin_fd = ABSENT, pgsize = ABSENT, bitmap_size = 0;
 	int multiple = version->write_multiple, twin = version->twin_socket;
 
-	if (json_unpack(root, "{s?{s?I, s?I, s?I, s?I, s?b, s?{s?b, s?I}, s?{s?I, s?I}}}",
-			"capabilities", "max_msg_fds", &fds, "max_data_xfer_size", &bytes,
-			"max_dma_maps", &maps, "pgsizes", &pgsizes, "write_multiple", &multiple,
-			"twin_socket", "supported", &twin, "fd_index", &twin_fd, "migration",
-			"pgsize", &pgsize, "max_bitmap_size", &bitmap_size) ||
+	if (json_unpack(root, "{s?{s?I s?I s?I s?I s?b s?{s?b s?I} s?{s?I s?I}}}", "capabilities",
+			"max_msg_fds", &fds, "max_data_xfer_size", &bytes, "max_dma_maps", &maps,
+			"pgsizes", &pgsizes, "write_multiple", &multiple, "twin_socket",
+			"supported", &twin, "fd_index", &twin_fd, "migration", "pgsize", &pgsize,
+			"max_bitmap_size", &bitmap_size) ||
 	    !within(fds, 1, UINT32_MAX) || !within(bytes, 1, UINT32_MAX) ||
 	    !within(maps, 1, UINT32_MAX) || pgsizes < 0 || !(pgsizes & DEFAULT_PGSIZES) ||
 	    (twin_fd != ABSENT && !within(twin_fd, 0, VFIO_USER_MAX_MSG_FDS - 1)) ||

@@ -272,9 +272,9 @@ static void kernel_debug(struct vfio_device *vdev, struct json_t *root)
 {
 	struct kernel_device *kd = kernel_device(vdev);
 	json_t *kernel =
-		json_pack("{s:s, s:s, s:b, s:I, s:i}", "node", kd->node, "sysfs", kd->sysfs,
-			  "token", vdev->has_token, "iommu_capabilities",
-			  (json_int_t)kd->capabilities, "max_pasid_log2", (int)kd->max_pasid_log2);
+		json_pack("{ss ss sb sI si}", "node", kd->node, "sysfs", kd->sysfs, "token",
+			  vdev->has_token, "iommu_capabilities", (json_int_t)kd->capabilities,
+			  "max_pasid_log2", (int)kd->max_pasid_log2);
 
 	if (!kernel)
 		return;

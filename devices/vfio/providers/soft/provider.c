@@ -222,11 +222,11 @@ static void soft_debug(struct vfio_device *vdev, struct json_t *root)
 	json_t *soft;
 
 	soft_lock(sd);
-	soft = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:b, s:s}",
-			 "model", "reference", "reads", (json_int_t)sd->reads, "writes",
-			 (json_int_t)sd->writes, "rings", (json_int_t)sd->ring.count, "rejected",
-			 (json_int_t)status->rejected, "requests", (json_int_t)status->completed,
-			 "failed", (json_int_t)status->failed, "bytes", (json_int_t)status->bytes,
+	soft = json_pack("{ss sI sI sI sI sI sI sI sI si sb sb ss}", "model", "reference", "reads",
+			 (json_int_t)sd->reads, "writes", (json_int_t)sd->writes, "rings",
+			 (json_int_t)sd->ring.count, "rejected", (json_int_t)status->rejected,
+			 "requests", (json_int_t)status->completed, "failed",
+			 (json_int_t)status->failed, "bytes", (json_int_t)status->bytes,
 			 "interrupts", (json_int_t)status->interrupts, "last_error",
 			 (int)status->error, "busy", sd->model.request.busy, "gone", sd->gone,
 			 "state", vfio_mig_state_name(reference_state(&sd->model)));

@@ -234,14 +234,13 @@ static void user_debug(struct vfio_device *vdev, struct json_t *root)
 		bytes += ud->maps[i].area.length;
 	}
 	pthread_mutex_unlock(&ud->dma_lock);
-	user = json_pack("{s:s, s:I, s:b, s:b, s:b, s:b, s:i, s:i, s:I, s:I, s:I, s:I}", "socket",
-			 ud->path, "commands", (json_int_t)ud->commands, "connected",
-			 user_connected(ud), "reconnect", ud->options.reconnect, "posted_writes",
-			 ud->posted, "extended", agreed.extended, "max_msg_fds",
-			 (int)agreed.limits.max_msg_fds, "max_data_xfer_size",
-			 (int)agreed.limits.max_data_xfer_size, "maps", (json_int_t)maps,
-			 "mapped_bytes", (json_int_t)bytes, "dma_reads", (json_int_t)ud->dma_reads,
-			 "dma_writes", (json_int_t)ud->dma_writes);
+	user = json_pack("{ss sI sb sb sb sb si si sI sI sI sI}", "socket", ud->path, "commands",
+			 (json_int_t)ud->commands, "connected", user_connected(ud), "reconnect",
+			 ud->options.reconnect, "posted_writes", ud->posted, "extended",
+			 agreed.extended, "max_msg_fds", (int)agreed.limits.max_msg_fds,
+			 "max_data_xfer_size", (int)agreed.limits.max_data_xfer_size, "maps",
+			 (json_int_t)maps, "mapped_bytes", (json_int_t)bytes, "dma_reads",
+			 (json_int_t)ud->dma_reads, "dma_writes", (json_int_t)ud->dma_writes);
 	if (user)
 		json_object_set_new(root, "user", user);
 }
