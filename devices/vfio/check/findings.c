@@ -47,11 +47,11 @@ static const char *subject(struct judge *judge, const char *code)
 	return judge_format(judge, "%.*s", (int)strcspn(code, "."), code);
 }
 
-void judge_say(struct judge *judge, enum check_severity severity, const char *code, const char *fmt,
-	       ...)
+void judge_say(struct judge *judge, enum check_severity severity, const char *fmt, ...)
 {
 	struct check_report *report = judge->report;
 	struct check_finding *finding;
+	char *code, *text;
 	va_list args;
 
 	finding = check_append(judge->arena, (void **)&report->findings, &report->count,
@@ -61,14 +61,20 @@ void judge_say(struct judge *judge, enum check_severity severity, const char *co
 		finding = &judge->nowhere;
 	}
 	va_start(args, fmt);
+	code = (char *)vformat(judge, fmt, args);
+	va_end(args);
+	text = code + strcspn(code, ":");
+	if (*text) {
+		*text = '\0';
+		text += 2;
+	}
 	*finding = (struct check_finding){
 		.severity = severity,
 		.code = code,
 		.subject = subject(judge, code),
-		.text = vformat(judge, fmt, args),
+		.text = text,
 		.host = judge->host,
 	};
-	va_end(args);
 	judge->last = finding;
 	report->obstacles += severity == CHECK_OBSTACLE;
 	report->warnings += severity == CHECK_WARNING;
@@ -106,7 +112,7 @@ void judge_permission(struct judge *judge, const char *code, const struct check_
 {
 	const char *user = judge->facts->user;
 
-	judge_obstacle(judge, code, "%s may not open %s (%s:%s %04o)", user, node->path,
+	judge_obstacle(judge, "%s: %s may not open %s (%s:%s %04o)", code, user, node->path,
 		       node->owner, node->group, node->mode);
 	/* A group that may use it and is there for that, as "kvm" is. */
 	if ((node->mode & 060) == 060 && node->group && strcmp(node->group, "root") != 0)

@@ -23,21 +23,23 @@ static void judge_iommu_off(struct judge *judge)
 		/* "iommu=off" is also the end of "intel_iommu=off". */
 		if (!p || (p != f->cmdline && p[-1] != ' '))
 			continue;
-		judge_obstacle(judge, "iommu.off",
-			       "the IOMMU is switched off by %s on the kernel command line",
-			       switches[i]);
+		judge_obstacle(
+			judge,
+			"iommu.off: the IOMMU is switched off by %s on the kernel command line",
+			switches[i]);
 		judge_remedy_cmdline(judge, switches[i], false);
 		return;
 	}
 	if (!f->iommu_table) {
-		judge_obstacle(judge, "iommu.off",
-			       "this host shows no IOMMU: switch on VT-d, AMD-Vi or the SMMU in "
-			       "the firmware's set-up");
+		judge_obstacle(judge, "iommu.off: this host shows no IOMMU: switch on VT-d, AMD-Vi "
+				      "or the SMMU in "
+				      "the firmware's set-up");
 		judge_remedy(judge, "sudo systemctl reboot --firmware-setup");
 		return;
 	}
-	judge_obstacle(judge, "iommu.off",
-		       "the firmware describes an IOMMU (ACPI table %s), but the kernel does not "
+	judge_obstacle(judge,
+		       "iommu.off: the firmware describes an IOMMU (ACPI table %s), but the kernel "
+		       "does not "
 		       "use it",
 		       f->iommu_table);
 	if (strcmp(f->iommu_table, "DMAR") == 0)
@@ -51,18 +53,17 @@ static void judge_iommu(struct judge *judge)
 	const struct check_facts *f = judge->facts;
 
 	if (f->emulated) {
-		judge_ok(judge, "iommu.ok",
-			 "not needed: the device's driver reads and writes guest memory itself");
+		judge_ok(judge, "iommu.ok: not needed: the device's driver reads and writes guest "
+				"memory itself");
 		return;
 	}
 	if (f->iommu_group && !f->group_noiommu) {
 		const char *type = with(judge, "; type ", f->group_type);
 
 		if (f->iommu_width)
-			judge_ok(judge, "iommu.ok", "on%s, %u bits of address", type,
-				 f->iommu_width);
+			judge_ok(judge, "iommu.ok: on%s, %u bits of address", type, f->iommu_width);
 		else
-			judge_ok(judge, "iommu.ok", "on%s", type);
+			judge_ok(judge, "iommu.ok: on%s", type);
 		return;
 	}
 	if (!f->iommu_any) {
@@ -71,7 +72,7 @@ static void judge_iommu(struct judge *judge)
 		judge->host = false;
 		return;
 	}
-	judge_obstacle(judge, "iommu.no_group", "no IOMMU translates for %s%s", f->address,
+	judge_obstacle(judge, "iommu.no_group: no IOMMU translates for %s%s", f->address,
 		       f->group_noiommu ? " (a no-IOMMU group protects nothing)" : "");
 	judge_remedy(judge, "sluice list   # shows the devices that have an IOMMU group");
 }
@@ -85,16 +86,16 @@ static void judge_msi(struct judge *judge)
 	if (!f->pci || !f->iommu_group || f->group_noiommu)
 		return;
 	if (f->msi_isolated == CHECK_YES) {
-		judge_ok(judge, "msi.ok", "isolated by interrupt remapping");
+		judge_ok(judge, "msi.ok: isolated by interrupt remapping");
 	} else if (no && (tried ? bound : f->allow_unsafe_interrupts == CHECK_YES)) {
-		judge_warning(judge, "msi.unsafe_allowed",
-			      "not isolated (no interrupt remapping): the guest could forge "
-			      "interrupts; iommufd.allow_unsafe_interrupts permits it");
+		judge_warning(judge, "msi.unsafe_allowed: not isolated (no interrupt remapping): "
+				     "the guest could forge "
+				     "interrupts; iommufd.allow_unsafe_interrupts permits it");
 	} else if (no && !tried) {
 		judge->host = true;
-		judge_obstacle(judge, "msi.unsafe",
-			       "not isolated: this host has no interrupt remapping, and iommufd "
-			       "refuses the device");
+		judge_obstacle(judge, "msi.unsafe: not isolated: this host has no interrupt "
+				      "remapping, and iommufd "
+				      "refuses the device");
 		judge->host = false;
 		if (f->cmdline && strstr(f->cmdline, "intremap=off"))
 			judge_remedy_cmdline(judge, "intremap=off", false);
@@ -102,7 +103,7 @@ static void judge_msi(struct judge *judge)
 			     judge_write(judge, "1",
 					 "/sys/module/iommufd/parameters/allow_unsafe_interrupts"));
 	} else {
-		judge_ok(judge, "msi.unknown",
+		judge_ok(judge, "msi.unknown: %s",
 			 bound ? "isolated, says iommufd"
 			       : "whether they are isolated is seen when it is opened");
 	}
@@ -131,7 +132,7 @@ static void judge_presence(struct judge *judge)
 
 	if (f->gone || (f->runtime_status && strcmp(f->runtime_status, "error") == 0)) {
 		judge_obstacle(
-			judge, "device.gone",
+			judge, "device.gone: %s",
 			f->gone ? "it does not answer: its configuration space reads all ones"
 				: "it did not wake up from power management");
 		judge_remedy(judge, "%s && %s",
@@ -143,13 +144,15 @@ static void judge_presence(struct judge *judge)
 	if (!f->pci)
 		return;
 	if (f->bridge) {
-		judge_obstacle(judge, "device.bridge",
-			       "a bridge stays with the host; pass the devices behind it");
+		judge_obstacle(
+			judge,
+			"device.bridge: a bridge stays with the host; pass the devices behind it");
 		judge_remedy(judge, "sluice list");
 	}
 	if (!f->vfio && !f->denylist_off && denylisted(f)) {
-		judge_obstacle(judge, "device.denylisted",
-			       "vfio-pci does not take %04x:%04x (an untrusted user could hang it)",
+		judge_obstacle(judge,
+			       "device.denylisted: vfio-pci does not take %04x:%04x (an untrusted "
+			       "user could hang it)",
 			       f->vendor, f->device);
 		judge_remedy(judge, "sudo modprobe -r vfio-pci; "
 				    "sudo modprobe vfio-pci disable_denylist=1");
@@ -162,8 +165,7 @@ static void judge_use(struct judge *judge, const struct check_use *use)
 
 	switch (use->kind) {
 	case CHECK_USE_MOUNT:
-		judge_obstacle(judge, "use.mount", "the host has its %s mounted at %s", name,
-			       where);
+		judge_obstacle(judge, "use.mount: the host has its %s mounted at %s", name, where);
 		if (strcmp(where, "/") == 0)
 			judge_remedy(judge,
 				     "sluice list   # take another one: the host runs from this");
@@ -171,16 +173,16 @@ static void judge_use(struct judge *judge, const struct check_use *use)
 			judge_remedy(judge, "sudo umount %s", judge_quote(judge, where));
 		return;
 	case CHECK_USE_SWAP:
-		judge_obstacle(judge, "use.swap", "the host swaps to its %s", name);
+		judge_obstacle(judge, "use.swap: the host swaps to its %s", name);
 		judge_remedy(judge, "sudo swapoff /dev/%s", name);
 		return;
 	case CHECK_USE_STACK:
-		judge_obstacle(judge, "use.stack", "its %s is part of the host's volume %s", name,
+		judge_obstacle(judge, "use.stack: its %s is part of the host's volume %s", name,
 			       where);
 		judge_remedy(judge, "lsblk /dev/%s", name);
 		return;
 	case CHECK_USE_ROUTE:
-		judge_obstacle(judge, "use.route", "the host's default route goes over its %s%s",
+		judge_obstacle(judge, "use.route: the host's default route goes over its %s%s",
 			       name,
 			       with(judge, " by way of ", strcmp(name, where) == 0 ? NULL : where));
 		judge_remedy(judge,
@@ -189,11 +191,11 @@ static void judge_use(struct judge *judge, const struct check_use *use)
 			     where);
 		return;
 	case CHECK_USE_LOGIN:
-		judge_obstacle(judge, "use.login", "you are logged in over its %s", name);
+		judge_obstacle(judge, "use.login: you are logged in over its %s", name);
 		judge_remedy(judge, "sluice list   # take another one, or log in another way");
 		return;
 	case CHECK_USE_UP:
-		judge_ok(judge, "use.up", "its %s is up and goes away from the host", name);
+		judge_ok(judge, "use.up: its %s is up and goes away from the host", name);
 		return;
 	}
 }
@@ -203,18 +205,18 @@ static void judge_driver(struct judge *judge)
 	const struct check_facts *f = judge->facts;
 
 	if (f->vfio) {
-		judge_ok(judge, "driver.ok", "%s", f->driver ? f->driver : "unknown");
+		judge_ok(judge, "driver.ok: %s", f->driver ? f->driver : "unknown");
 		return;
 	}
 	for (size_t i = 0; i < f->use_count; i++)
 		judge_use(judge, &f->uses[i]);
 	if (f->boot_vga)
-		judge_warning(
-			judge, "use.console",
-			"it is the display that the host started with: its console goes dark");
+		judge_warning(judge, "use.console: it is the display that the host started with: "
+				     "its console goes dark");
 	if (f->pci && f->sriov_vfs) {
-		judge_obstacle(judge, "sriov.enabled",
-			       "it has %u virtual functions, and vfio-pci does not take a device "
+		judge_obstacle(judge,
+			       "sriov.enabled: it has %u virtual functions, and vfio-pci does not "
+			       "take a device "
 			       "that has; pass one of them, or take them away",
 			       f->sriov_vfs);
 		judge_remedy(judge, "%s",
@@ -224,8 +226,8 @@ static void judge_driver(struct judge *judge)
 	}
 	if (f->bridge)
 		return; /* there is nothing to bind */
-	judge_obstacle(judge, f->driver ? "driver.host" : "driver.none",
-		       "%s has it, and vfio-pci must%s",
+	judge_obstacle(judge, "%s: %s has it, and vfio-pci must%s",
+		       f->driver ? "driver.host" : "driver.none",
 		       f->driver ? with(judge, "the host's ", f->driver) : "no driver",
 		       with(judge, "; driver_override is ", f->driver_override));
 	if (f->pci)
@@ -258,12 +260,12 @@ static void judge_members(struct judge *judge)
 					     member->driver ? member->driver : "no driver"));
 	}
 	if (*blocking) {
-		judge_obstacle(judge, "group.not_viable", "IOMMU group %s also holds %s",
+		judge_obstacle(judge, "group.not_viable: IOMMU group %s also holds %s",
 			       f->iommu_group, blocking);
 		judge_remedy(judge, "sudo sluice bind %s --group", f->address);
 		return;
 	}
-	judge_ok(judge, "group.ok", "IOMMU group %s holds %s%s", f->iommu_group,
+	judge_ok(judge, "group.ok: IOMMU group %s holds %s%s", f->iommu_group,
 		 *others ? "besides it " : "nothing else", others);
 }
 
@@ -281,21 +283,23 @@ static void judge_processes(struct judge *judge)
 
 		if (device && (f->by_fd || opened_before || (own && f->enable_count == 0))) {
 			/* Whoever gave us the descriptor has it too; and to open is not to use. */
-			judge_ok(judge, "node.open", "%s (pid %d) has %s open, unused", name,
+			judge_ok(judge, "node.open: %s (pid %d) has %s open, unused", name,
 				 process->pid, device);
 			continue;
 		}
 		if (!device)
-			judge_obstacle(judge, "group.legacy_user",
-				       "%s holds %s open (pid %d): a legacy VFIO user of the "
+			judge_obstacle(judge,
+				       "group.legacy_user: %s holds %s open (pid %d): a legacy "
+				       "VFIO user of the "
 				       "group excludes iommufd",
 				       name, process->node, process->pid);
 		else if (!own)
-			judge_obstacle(judge, "group.busy",
-				       "%s (pid %d) uses %s, which is in the same IOMMU group",
-				       name, process->pid, device);
+			judge_obstacle(
+				judge,
+				"group.busy: %s (pid %d) uses %s, which is in the same IOMMU group",
+				name, process->pid, device);
 		else
-			judge_obstacle(judge, "node.busy", "in use by %s (pid %d)", name,
+			judge_obstacle(judge, "node.busy: in use by %s (pid %d)", name,
 				       process->pid);
 		seen |= own;
 		judge_remedy(judge, "sudo kill %d   # or end %s in its own way", process->pid,
@@ -304,12 +308,12 @@ static void judge_processes(struct judge *judge)
 	if (seen || !f->vfio || f->enable_count <= 0 || f->rehearsal.done || f->rehearse)
 		return;
 	if (f->processes_hidden) {
-		judge_obstacle(judge, "node.busy", "in use by a process that %s may not see",
+		judge_obstacle(judge, "node.busy: in use by a process that %s may not see",
 			       f->user);
 		judge_remedy(judge, "sudo sluice check %s", f->address);
 	} else if (f->process_count == 0) {
-		judge_warning(judge, "node.enabled",
-			      "the device is enabled, as if it were in use, but nobody is seen");
+		judge_warning(judge, "node.enabled: the device is enabled, as if it were in use, "
+				     "but nobody is seen");
 	}
 }
 
@@ -321,16 +325,16 @@ static void judge_node(struct judge *judge)
 	if (!f->vfio || !f->vfio_cdev || f->group_noiommu)
 		return;
 	if (f->by_fd) {
-		judge_ok(judge, "node.ok", "an open descriptor");
+		judge_ok(judge, "node.ok: an open descriptor");
 	} else if (!node->exists) {
-		judge_obstacle(judge, "node.missing", "%s is not there", node->path);
+		judge_obstacle(judge, "node.missing: %s is not there", node->path);
 		judge_remedy(judge,
 			     "sudo mkdir -p /dev/vfio/devices && sudo mknod -m 0600 %s c %u %u",
 			     node->path, f->cdev_major, f->cdev_minor);
 	} else if (!node->access) {
 		judge_permission(judge, "node.permission", node);
 	} else {
-		judge_ok(judge, "node.ok", "%s opens", node->path);
+		judge_ok(judge, "node.ok: %s opens", node->path);
 	}
 }
 
@@ -343,14 +347,15 @@ static void judge_token(struct judge *judge)
 	if (!f->vfio || !f->pci)
 		return;
 	if (pf_is_vfio && !f->has_token) {
-		judge_obstacle(judge, "token.missing",
-			       "its physical function %s is with %s: the token that was set there "
+		judge_obstacle(judge,
+			       "token.missing: its physical function %s is with %s: the token that "
+			       "was set there "
 			       "is needed",
 			       f->physfn, f->physfn_driver);
 		judge_remedy(judge, "sluice check %s,token=UUID", f->address);
 	} else if (f->has_token && !pf_is_vfio && f->sriov_total == 0) {
-		judge_obstacle(judge, "token.unused",
-			       "a token was given, and the kernel refuses one that is not needed");
+		judge_obstacle(judge, "token.unused: a token was given, and the kernel refuses one "
+				      "that is not needed");
 		judge_remedy(judge, "sluice check %s", f->address);
 	}
 }
@@ -366,10 +371,11 @@ static void judge_reserved(struct judge *judge)
 						 reserved->last);
 
 		if (strcmp(reserved->type, "direct") == 0) {
-			judge_obstacle(judge, "reserved.direct",
-				       "the firmware demands that the device reach %s "
-				       "untranslated, so the kernel gives it to nobody",
-				       range);
+			judge_obstacle(
+				judge,
+				"reserved.direct: the firmware demands that the device reach %s "
+				"untranslated, so the kernel gives it to nobody",
+				range);
 			judge_remedy(judge, "sudo dmesg | grep -i rmrr   # then look for the "
 					    "device's sharing with the firmware in its set-up");
 		}
@@ -377,7 +383,7 @@ static void judge_reserved(struct judge *judge)
 				  judge_format(judge, "%s (%s)", range, reserved->type));
 	}
 	if (*list)
-		judge_ok(judge, "reserved.ok", "%s", list);
+		judge_ok(judge, "reserved.ok: %s", list);
 }
 
 static void judge_bars(struct judge *judge)
@@ -399,15 +405,16 @@ static void judge_bars(struct judge *judge)
 									 : "",
 				     bar->flags & CHECK_RESOURCE_PREFETCH ? " prefetchable" : ""));
 		if (bar->flags & CHECK_RESOURCE_UNSET) {
-			judge_obstacle(judge, "bar.unassigned",
-				       "BAR %u (%s) has no address: allow 'above 4G decoding' in "
+			judge_obstacle(judge,
+				       "bar.unassigned: BAR %u (%s) has no address: allow 'above "
+				       "4G decoding' in "
 				       "the firmware, or let the kernel place it",
 				       i, size);
 			judge_remedy_cmdline(judge, "pci=realloc", true);
 		}
 	}
-	judge_ok(judge, "bar.ok", "%s", *list ? list : "none");
-	judge_ok(judge, "rom.ok", "%s", f->rom.size ? judge_size(judge, f->rom.size) : "none");
+	judge_ok(judge, "bar.ok: %s", *list ? list : "none");
+	judge_ok(judge, "rom.ok: %s", f->rom.size ? judge_size(judge, f->rom.size) : "none");
 }
 
 static void judge_hardware(struct judge *judge)
@@ -415,27 +422,27 @@ static void judge_hardware(struct judge *judge)
 	const struct check_facts *f = judge->facts;
 
 	if (f->can_reset || (f->reset_methods && *f->reset_methods))
-		judge_ok(judge, "reset.ok", "%s",
+		judge_ok(judge, "reset.ok: %s",
 			 f->reset_methods && *f->reset_methods ? f->reset_methods : "has a method");
 	else
-		judge_warning(judge, "reset.none",
-			      "it has no reset of its own: what one guest leaves in it the next "
-			      "one finds, unless its whole bus is given to one guest");
+		judge_warning(judge, "reset.none: it has no reset of its own: what one guest "
+				     "leaves in it the next "
+				     "one finds, unless its whole bus is given to one guest");
 	judge_bars(judge);
 	if (f->rehearsal.has_irqs)
-		judge_ok(judge, "vectors.ok", "INTx %u, MSI %u, MSI-X %u", f->rehearsal.intx,
+		judge_ok(judge, "vectors.ok: INTx %u, MSI %u, MSI-X %u", f->rehearsal.intx,
 			 f->rehearsal.msi, f->rehearsal.msix);
 	else if (f->config_whole)
-		judge_ok(judge, "vectors.ok", "MSI %u, MSI-X %u", f->msi, f->msix);
+		judge_ok(judge, "vectors.ok: MSI %u, MSI-X %u", f->msi, f->msix);
 	else
-		judge_ok(judge, "vectors.unknown", "only root may read them");
+		judge_ok(judge, "vectors.unknown: only root may read them");
 	if (f->power_state)
-		judge_ok(judge, "power.ok", "%s%s", f->power_state,
+		judge_ok(judge, "power.ok: %s%s", f->power_state,
 			 with(judge, ", ", f->runtime_status));
 	if (f->pcie_width && f->pcie_speed)
-		judge_ok(judge, "link.ok", "x%u at %s", f->pcie_width, f->pcie_speed);
+		judge_ok(judge, "link.ok: x%u at %s", f->pcie_width, f->pcie_speed);
 	if (f->numa_node >= 0)
-		judge_ok(judge, "numa.ok", "node %d", f->numa_node);
+		judge_ok(judge, "numa.ok: node %d", f->numa_node);
 }
 
 void judge_device(struct judge *judge)
@@ -443,7 +450,7 @@ void judge_device(struct judge *judge)
 	const struct check_facts *f = judge->facts;
 
 	if (!f->found) {
-		judge_obstacle(judge, "device.missing", "there is no %s on this host", f->name);
+		judge_obstacle(judge, "device.missing: there is no %s on this host", f->name);
 		judge_remedy(judge, "sluice list");
 		return;
 	}

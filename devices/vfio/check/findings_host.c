@@ -30,19 +30,20 @@ static void judge_kvm(struct judge *judge)
 	const struct check_facts *f = judge->facts;
 
 	if (!f->kvm.exists) {
-		judge_obstacle(judge, "kvm.missing",
-			       "/dev/kvm is not there: KVM is not loaded, or switched off in the "
-			       "firmware");
+		judge_obstacle(judge, "kvm.missing: /dev/kvm is not there: KVM is not loaded, or "
+				      "switched off in the "
+				      "firmware");
 		judge_remedy(judge, f->x86 ? "sudo modprobe kvm_amd || sudo modprobe kvm_intel"
 					   : "sudo dmesg | grep -i kvm");
 	} else if (!f->kvm.access) {
 		judge_permission(judge, "kvm.permission", &f->kvm);
 	} else if (f->virt_flags == CHECK_NO) {
-		judge_warning(judge, "kvm.cpu",
-			      "/dev/kvm opens, but the CPU shows neither svm nor vmx: a Linux "
-			      "guest may not run on this host");
+		judge_warning(
+			judge,
+			"kvm.cpu: /dev/kvm opens, but the CPU shows neither svm nor vmx: a Linux "
+			"guest may not run on this host");
 	} else {
-		judge_ok(judge, "kvm.ok", "/dev/kvm opens");
+		judge_ok(judge, "kvm.ok: /dev/kvm opens");
 	}
 }
 
@@ -52,19 +53,21 @@ static void judge_iommufd_absent(struct judge *judge)
 	const char *kernel = or_unknown(f->kernel);
 
 	if (f->config_iommufd == CHECK_CONFIG_MODULE || f->iommufd_module_file) {
-		judge_obstacle(judge, "iommufd.module", "the kernel module iommufd is not loaded");
+		judge_obstacle(judge, "iommufd.module: the kernel module iommufd is not loaded");
 		judge_remedy(judge, "sudo modprobe iommufd");
 		return;
 	}
 	if (f->config_iommufd == CHECK_CONFIG_BUILT_IN) {
-		judge_obstacle(judge, "iommufd.module",
-			       "kernel %s has iommufd built in, but it did not start", kernel);
+		judge_obstacle(
+			judge,
+			"iommufd.module: kernel %s has iommufd built in, but it did not start",
+			kernel);
 		judge_remedy(judge, "sudo dmesg | grep -i iommufd");
 		return;
 	}
 	judge_obstacle(
-		judge, "iommufd.kernel",
-		"kernel %s %s; sluice needs " MINIMUM_KERNEL
+		judge,
+		"iommufd.kernel: kernel %s %s; sluice needs " MINIMUM_KERNEL
 		" with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV (Debian's kernels have both off)",
 		kernel,
 		older_than_minimum(kernel) ? "is too old for iommufd with VFIO device nodes"
@@ -97,7 +100,7 @@ static void judge_iommufd_features(struct judge *judge)
 				judge, lacks,
 				judge_format(judge, "%s (Linux %s)", name, features[i].since));
 	}
-	judge_ok(judge, "iommufd.ok", "opens; has %s%s%s", *has ? has : "the basics only",
+	judge_ok(judge, "iommufd.ok: opens; has %s%s%s", *has ? has : "the basics only",
 		 *lacks ? "; lacks " : "", lacks);
 }
 
@@ -108,14 +111,14 @@ static void judge_iommufd(struct judge *judge)
 	if (!f->iommufd_present && !f->iommufd_by_fd) {
 		judge_iommufd_absent(judge);
 	} else if (!f->iommufd_by_fd && !f->iommu.exists) {
-		judge_obstacle(judge, "iommufd.node",
-			       "the kernel has iommufd, but /dev/iommu is not there");
+		judge_obstacle(judge,
+			       "iommufd.node: the kernel has iommufd, but /dev/iommu is not there");
 		judge_remedy(judge, "sudo mknod -m 0660 /dev/iommu c %u %u", f->iommufd_major,
 			     f->iommufd_minor);
 	} else if (!f->iommufd_by_fd && !f->iommu.access) {
 		judge_permission(judge, "iommufd.permission", &f->iommu);
 	} else if (!f->iommufd_probed) {
-		judge_ok(judge, "iommufd.ok", "/dev/iommu is there");
+		judge_ok(judge, "iommufd.ok: /dev/iommu is there");
 	} else {
 		judge_iommufd_features(judge);
 	}
@@ -130,15 +133,15 @@ static void judge_vfio_kernel(struct judge *judge)
 	if (!f->iommufd_present)
 		return;
 	if (!made_node && (f->config_cdev == CHECK_CONFIG_NOT_SET || f->vfio_name)) {
-		judge_obstacle(judge, "cdev.kernel",
-			       "kernel %s makes no VFIO device nodes; it needs " MINIMUM_KERNEL
-			       " with CONFIG_VFIO_DEVICE_CDEV",
+		judge_obstacle(judge,
+			       "cdev.kernel: kernel %s makes no VFIO device nodes; it "
+			       "needs " MINIMUM_KERNEL " with CONFIG_VFIO_DEVICE_CDEV",
 			       or_unknown(f->kernel));
 		judge_remedy_kernel(judge, "--enable VFIO_DEVICE_CDEV");
 	}
 	if (!f->vfio && !f->vfio_loaded && f->config_vfio_pci == CHECK_CONFIG_NOT_SET) {
-		judge_obstacle(judge, "vfio_pci.kernel",
-			       "kernel %s was built without CONFIG_VFIO_PCI",
+		judge_obstacle(judge,
+			       "vfio_pci.kernel: kernel %s was built without CONFIG_VFIO_PCI",
 			       or_unknown(f->kernel));
 		judge_remedy_kernel(judge, "--module VFIO_PCI");
 	}
@@ -151,7 +154,7 @@ static void judge_memlock(struct judge *judge)
 	uint64_t kib = (f->memory + 1023) >> 10;
 
 	if (f->ipc_lock || f->memlock_soft == UINT64_MAX) {
-		judge_ok(judge, "memlock.ok", "no limit%s",
+		judge_ok(judge, "memlock.ok: no limit%s",
 			 f->memlock_soft == UINT64_MAX ? "" : " (CAP_IPC_LOCK)");
 		return;
 	}
@@ -159,13 +162,15 @@ static void judge_memlock(struct judge *judge)
 	need = judge_size(judge, f->memory);
 	if (f->memlock_soft >= f->memory) {
 		/* iommufd counts per user, not per process (incr_user_locked_vm()). */
-		judge_ok(judge, "memlock.ok",
-			 "limit %s, the guest needs %s; all virtual machines of %s share it", have,
-			 need, f->user);
+		judge_ok(judge,
+			 "memlock.ok: limit %s, the guest needs %s; all virtual machines of %s "
+			 "share it",
+			 have, need, f->user);
 		return;
 	}
-	judge_obstacle(judge, "memlock.small",
-		       "%s may lock %s of memory (ulimit -l), and the guest's %s must be locked",
+	judge_obstacle(judge,
+		       "memlock.small: %s may lock %s of memory (ulimit -l), and the guest's %s "
+		       "must be locked",
 		       f->user, have, need);
 	if (f->memlock_hard >= f->memory) {
 		judge_remedy(judge, "ulimit -l %" PRIu64, kib);
@@ -188,14 +193,16 @@ static void judge_huge_pages(struct judge *judge)
 	const char *page = judge_size(judge, f->huge_page);
 
 	if (f->huge_free >= need) {
-		judge_ok(judge, "hugepages.ok",
-			 "%" PRIu64 " huge pages of %s are free, the guest needs %" PRIu64,
+		judge_ok(judge,
+			 "hugepages.ok: %" PRIu64
+			 " huge pages of %s are free, the guest needs %" PRIu64,
 			 f->huge_free, page, need);
 		return;
 	}
-	judge_obstacle(judge, "hugepages.few",
-		       "the guest needs %" PRIu64 " huge pages of %s, %" PRIu64 " are free", need,
-		       page, f->huge_free);
+	judge_obstacle(judge,
+		       "hugepages.few: the guest needs %" PRIu64 " huge pages of %s, %" PRIu64
+		       " are free",
+		       need, page, f->huge_free);
 	judge_remedy(
 		judge, "%s",
 		judge_write(judge,
@@ -229,15 +236,16 @@ static void judge_memory(struct judge *judge)
 	}
 	need = judge_size(judge, f->memory);
 	if (code) {
-		judge_obstacle(judge, code, "the guest's %s must all be there, and %s %s", need,
+		judge_obstacle(judge, "%s: the guest's %s must all be there, and %s %s", code, need,
 			       where, judge_size(judge, have));
 		judge_remedy_memory(judge, have / 2);
 		return;
 	}
-	judge_ok(judge, "memory.ok", "%s available, the guest needs %s", judge_size(judge, have),
+	judge_ok(judge, "memory.ok: %s available, the guest needs %s", judge_size(judge, have),
 		 need);
-	judge_ok(judge, "hugepages.ok",
-		 "free huge pages: %" PRIu64 " of 2 MiB, %" PRIu64 " of 1 GiB; not asked for",
+	judge_ok(judge,
+		 "hugepages.ok: free huge pages: %" PRIu64 " of 2 MiB, %" PRIu64
+		 " of 1 GiB; not asked for",
 		 f->huge_2m_free, f->huge_1g_free);
 }
 

@@ -15,9 +15,12 @@ struct judge {
 	struct check_finding nowhere; /* takes a finding for which there was no memory */
 };
 
-/* A new finding. Its code begins with what it is about: "driver.host". */
-void judge_say(struct judge *judge, enum check_severity severity, const char *code, const char *fmt,
-	       ...) __attribute__((format(printf, 4, 5)));
+/*
+ * A new finding, "CODE: SENTENCE". The code begins with what it is about: "driver.host: the host's
+ * nvme has it".
+ */
+void judge_say(struct judge *judge, enum check_severity severity, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 #define judge_ok(judge, ...)       judge_say(judge, CHECK_OK, __VA_ARGS__)
 #define judge_warning(judge, ...)  judge_say(judge, CHECK_WARNING, __VA_ARGS__)
