@@ -122,21 +122,77 @@ struct check_rehearsal {
 };
 
 struct check_facts {
-	/* ---- the caller and what is to be launched ---- */
+	/* ---- what is to be launched ---- */
 	const char *name;   /* as typed */
 	uint64_t memory;    /* of the guest, bytes */
 	uint64_t huge_page; /* bytes of the huge pages wanted, 0: none */
 	bool has_token;     /* a VF token was given */
 	bool by_fd;         /* the device is an open descriptor */
 	bool iommufd_by_fd; /* so is /dev/iommu */
-	const char *user;   /* of the caller, "root" or a name */
+
+	/* ---- the device; what is judged most comes first, where code to reach it is short ---- */
+	bool found;
+	bool pci;
+	const char *address;     /* how sysfs names it: PCI address or another name */
+	const char *sysfs;       /* its directory below /sys, resolved */
+	const char *driver;      /* NULL: none */
+	const char *iommu_group; /* number as text; NULL: none */
+	bool vfio;               /* the driver is a VFIO driver */
+	bool vfio_loaded;        /* vfio-pci is registered with the PCI bus */
+	bool vfio_cdev;          /* it has a device number: the kernel makes nodes */
+	bool denylist_off;       /* vfio_pci.disable_denylist */
+	bool bridge;             /* header type is not 0 */
+	bool config_read;        /* configuration space could be read ... */
+	bool gone;               /* ... and was all ones */
+	bool config_whole;       /* its first 256 bytes were readable: vectors are known */
+	const char *vfio_name;   /* "vfio0", "noiommu-vfio0" */
+	const char *driver_override;
+	uint16_t vendor, device, subsystem_vendor, subsystem_device;
+	uint32_t class_code; /* 24 bits */
+	bool group_noiommu;
+	bool emulated; /* no IOMMU behind it and none needed: its driver moves the data itself (mdev) */
+	bool boot_vga;
+	bool can_reset;
+	const char *reset_methods; /* "flr bus"; "" none, or a kernel before 5.15 that has some */
+	unsigned msi, msix;        /* vectors */
+	struct check_node cdev;
+	unsigned cdev_major, cdev_minor;
+	int enable_count; /* of pci_enable_device(), -1: unknown */
+	int numa_node;    /* -1: none */
+
+	const char *physfn;        /* of a VF: its PF's address */
+	const char *physfn_driver; /* and driver */
+	unsigned sriov_vfs, sriov_total;
+
+	const char *group_type;       /* of its default domain */
+	struct check_member *members; /* all, the device included */
+	size_t member_count;
+	struct check_process *processes; /* that hold the group or a device of it */
+	size_t process_count;
+	bool processes_hidden; /* there are processes whose descriptors the caller may not see */
+	struct check_reserved *reserved;
+	size_t reserved_count;
+	unsigned iommu_width; /* bits of IOVA that the IOMMU translates, 0: unknown */
+
+	const char *power_state; /* "D0", "D3cold" */
+	const char *runtime_status;
+	const char *pcie_speed;
+	unsigned pcie_width;
+	struct check_resource bars[CHECK_BARS];
+	struct check_resource rom;
+	struct check_use *uses;
+	size_t use_count;
+
+	struct check_rehearsal rehearsal;
+	bool rehearse; /* it will be opened when nothing else stands in the way */
+
+	/* ---- the caller and the host ---- */
+	const char *user; /* of the caller, "root" or a name */
 	bool root;
 	bool ipc_lock;                       /* CAP_IPC_LOCK: no memlock limit */
 	uint64_t memlock_soft, memlock_hard; /* bytes, UINT64_MAX: unlimited */
-
-	/* ---- the host ---- */
-	const char *kernel;      /* release */
-	const char *config_path; /* where the options were read, NULL: nowhere */
+	const char *kernel;                  /* release */
+	const char *config_path;             /* where the options were read, NULL: nowhere */
 	enum check_config config_iommufd, config_cdev, config_vfio, config_vfio_pci;
 	const char *cmdline; /* of the kernel */
 	bool x86;
@@ -157,62 +213,6 @@ struct check_facts {
 	const char *memory_cgroup;      /* whose limit that is, "" or NULL: the machine's memory */
 	uint64_t huge_total, huge_free; /* pages of @huge_page bytes */
 	uint64_t huge_2m_total, huge_2m_free, huge_1g_total, huge_1g_free; /* pages */
-
-	/* ---- the device ---- */
-	bool found;
-	bool pci;
-	const char *address; /* how sysfs names it: PCI address or another name */
-	const char *sysfs;   /* its directory below /sys, resolved */
-	uint16_t vendor, device, subsystem_vendor, subsystem_device;
-	uint32_t class_code; /* 24 bits */
-	bool bridge;         /* header type is not 0 */
-	bool config_read;    /* configuration space could be read ... */
-	bool gone;           /* ... and was all ones */
-	bool config_whole;   /* its first 256 bytes were readable: vectors are known */
-	unsigned msi, msix;  /* vectors */
-	const char *driver;  /* NULL: none */
-	const char *driver_override;
-	bool vfio;             /* the driver is a VFIO driver */
-	bool vfio_loaded;      /* vfio-pci is registered with the PCI bus */
-	const char *vfio_name; /* "vfio0", "noiommu-vfio0" */
-	bool vfio_cdev;        /* it has a device number: the kernel makes nodes */
-	bool denylist_off;     /* vfio_pci.disable_denylist */
-	struct check_node cdev;
-	unsigned cdev_major, cdev_minor;
-	int enable_count; /* of pci_enable_device(), -1: unknown */
-	int numa_node;    /* -1: none */
-
-	const char *physfn;        /* of a VF: its PF's address */
-	const char *physfn_driver; /* and driver */
-	unsigned sriov_vfs, sriov_total;
-
-	const char *iommu_group; /* number as text; NULL: none */
-	const char *group_type;  /* of its default domain */
-	bool group_noiommu;
-	bool emulated; /* no IOMMU behind it and none needed: its driver moves the data itself (mdev) */
-	struct check_member *members; /* all, the device included */
-	size_t member_count;
-	struct check_process *processes; /* that hold the group or a device of it */
-	size_t process_count;
-	bool processes_hidden; /* there are processes whose descriptors the caller may not see */
-	struct check_reserved *reserved;
-	size_t reserved_count;
-	unsigned iommu_width; /* bits of IOVA that the IOMMU translates, 0: unknown */
-
-	const char *reset_methods; /* "flr bus"; "" none, or a kernel before 5.15 that has some */
-	bool can_reset;
-	const char *power_state; /* "D0", "D3cold" */
-	const char *runtime_status;
-	const char *pcie_speed;
-	unsigned pcie_width;
-	struct check_resource bars[CHECK_BARS];
-	struct check_resource rom;
-	bool boot_vga;
-	struct check_use *uses;
-	size_t use_count;
-
-	struct check_rehearsal rehearsal;
-	bool rehearse; /* it will be opened when nothing else stands in the way */
 };
 
 /* ---- memory of gathered facts -------------------------------------------------------------- */
