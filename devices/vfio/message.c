@@ -4,21 +4,19 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
+
+#define TEXT_MOST 8192 /* more than a path and what is said of it */
 
 static void say(enum log_level level, const char *name, int error, const char *fmt, va_list args)
 {
 	const int saved = errno;
-	char *text = NULL;
+	char text[TEXT_MOST];
 
 	if (!log_enabled(level))
 		return;
 	errno = -error; /* for %m */
-	if (vasprintf(&text, fmt, args) < 0)
-		text = NULL;
-	/* Without memory as it stands here: better than nothing. */
-	log_message(level, "vfio %s: %s", name, text ? text : fmt);
-	free(text);
+	vsnprintf(text, sizeof(text), fmt, args);
+	log_message(level, "vfio %s: %s", name, text);
 	errno = saved;
 }
 

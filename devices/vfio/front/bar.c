@@ -14,7 +14,6 @@
 #include "devices/vfio/message.h"
 #include "vmm/base/bus.h"
 #include "vmm/base/kvm.h"
-#include "vmm/base/log.h"
 
 /* ---- mappings ------------------------------------------------------------------------------------ */
 
@@ -96,6 +95,13 @@ static void name_holes(struct vfio_function *vf, unsigned bar)
 		b->area_holes[i] = (struct front_hole){vf, bar, b->layout.areas[i].offset};
 }
 
+static void complain(const struct vfio_function *vf, unsigned bar, const char *what, int error)
+{
+	vfio_warn(vf->id, error,
+		  "BAR %u has no %s: %m; accesses to it will leave the guest, which is slow", bar,
+		  what);
+}
+
 static bool usable(const struct bar_region *region)
 {
 	return region->readable && region->writable;
@@ -120,10 +126,7 @@ void front_bars_init(struct vfio_function *vf, const struct bar_region regions[P
 		if (b->layout.area_count)
 			ret = usable(&regions[n]) ? map_areas(vf, b) : -EACCES;
 		if (ret) {
-			log_warn("vfio %s: BAR %u cannot be mapped: %s; each access to it will "
-				 "leave "
-				 "the guest, which is slow",
-				 vf->id, n, strerror(-ret));
+			complain(vf, n, "mapping", ret);
 			trap_all(&b->layout);
 		}
 		name_holes(vf, n);
@@ -376,11 +379,7 @@ static int slots_add(struct vfio_function *vf, unsigned bar)
 			continue;
 		/* A guest that puts one BAR over another has what it asked for. */
 		if (!vf->slots_warned && !b->distrusted && ret != -EEXIST) {
-			log_warn("vfio %s: no memory slot for BAR %u at %#llx: %s; its accesses "
-				 "will "
-				 "leave the guest, which is slow",
-				 vf->id, bar, (unsigned long long)(b->address + area->offset),
-				 strerror(-ret));
+			complain(vf, bar, "memory slot", ret);
 			vf->slots_warned = true;
 		}
 		if (b->layout.sub_page)

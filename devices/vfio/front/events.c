@@ -10,7 +10,7 @@
 #include <time.h>
 #include <linux/pci_regs.h>
 
-#include "vmm/base/log.h"
+#include "devices/vfio/message.h"
 #include "vmm/base/loop.h"
 
 #define SECOND_NS   1000000000ull
@@ -35,8 +35,8 @@ static void ask(struct vfio_function *vf)
 
 	if (vf->asked_s >= limit) {
 		if (limit)
-			log_warn("vfio %s: the guest did not let go within %u seconds; taken",
-				 vf->id, (unsigned)limit);
+			vfio_warn(vf->id, 0, "the guest did not let go within %u seconds; taken",
+				  (unsigned)limit);
 		take(vf);
 		return;
 	}
@@ -70,7 +70,7 @@ static void on_request(void *ctx, unsigned count)
 	/* Drawn out of its slot, it is taken: the guest's driver would wait for what is not there. */
 	if (vf->leaving == FRONT_FORCED || !front_device_alive(vf) || vf->leaving != FRONT_STAYS)
 		return;
-	log_info("vfio %s: the guest is asked to unplug it", vf->id);
+	vfio_info(vf->id, 0, "the guest is asked to unplug it");
 	ask(vf);
 }
 
@@ -81,8 +81,7 @@ static void on_error(void *ctx)
 	vf->error_count++;
 	if (!vf->config->stop_on_error)
 		return;
-	log_error("vfio %s: the VM ends since the device reported an error, as was asked for",
-		  vf->id);
+	vfio_error(vf->id, 0, "the VM ends since the device reported an error, as was asked for");
 	if (vf->env.fatal)
 		vf->env.fatal(vf->env.machine, vf);
 }
@@ -115,10 +114,10 @@ void front_events_gone(struct vfio_function *vf)
 {
 	if (atomic_exchange(&vf->gone, true))
 		return;
-	log_error("vfio %s: the device does not answer any more (all ones); it is taken out of the "
-		  "guest, which goes on; the host's kernel log, or the device's server, may say "
-		  "why",
-		  vf->id);
+	vfio_error(vf->id, 0,
+		   "the device does not answer any more (all ones); it is taken out of the "
+		   "guest, which goes on; the host's kernel log, or the device's server, may say "
+		   "why");
 	front_bars_revoke(vf);
 	if (vf->leave_timer)
 		loop_timer_set(vf->env.loop, vf->leave_timer, 1);
@@ -163,10 +162,10 @@ bool vfio_function_fault(struct vfio_function *vf)
 		return true;
 	if (front_device_decodes(vf))
 		return false;
-	log_error("vfio %s: the device stopped decoding its memory behind the guest's back (put "
-		  "to sleep or disabled on the host?); the guest reads ones until it enables it "
-		  "anew: bind its driver again there",
-		  vf->id);
+	vfio_error(vf->id, 0,
+		   "the device stopped decoding its memory behind the guest's back (put "
+		   "to sleep or disabled on the host?); the guest reads ones until it enables it "
+		   "anew: bind its driver again there");
 	front_bars_revoke(vf);
 	return true;
 }
