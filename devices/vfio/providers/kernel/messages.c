@@ -10,9 +10,9 @@
 #include "vmm/base/host.h"
 #include "vmm/base/log.h"
 
-#define NO_CDEV                                                                                    \
-	"this kernel makes no /dev/vfio/devices nodes; it needs CONFIG_IOMMUFD and "               \
-	"CONFIG_VFIO_DEVICE_CDEV (Linux 6.6 or newer; Debian's kernels have them off)"
+static const char no_cdev[] =
+	"this kernel makes no /dev/vfio/devices nodes; it needs CONFIG_IOMMUFD and "
+	"CONFIG_VFIO_DEVICE_CDEV (Linux 6.6 or newer; Debian's kernels have them off)";
 
 /* The driver of the device in directory @dir; false when there is none. */
 static bool driver_of(const struct kernel_calls *calls, const char *dir, char *driver, size_t size)
@@ -83,7 +83,7 @@ int kernel_explain_unbound(const struct kernel_device *kd)
 		return vfio_error(kd->name, -ENODEV, "not bound to vfio-pci, no driver has it; %s",
 				  remedy(kd, how, sizeof(how)));
 	if (is_vfio_driver(driver))
-		return vfio_error(kd->name, -EOPNOTSUPP, "bound to %s, but " NO_CDEV, driver);
+		return vfio_error(kd->name, -EOPNOTSUPP, "bound to %s, but %s", driver, no_cdev);
 	return vfio_error(kd->name, -EBUSY,
 			  "not bound to vfio-pci, the host's driver %s has it; %s", driver,
 			  remedy(kd, how, sizeof(how)));
@@ -277,7 +277,7 @@ int kernel_explain_bind(const struct kernel_device *kd, int error)
 			"the iommufd descriptor is none; pass an open /dev/iommu (--iommufd fd=N)");
 	case -ENOTTY:
 		return vfio_error(kd->name, error,
-				  "this descriptor is of the legacy interface, or " NO_CDEV);
+				  "this descriptor is of the legacy interface, or %s", no_cdev);
 	case -EAGAIN:
 		return vfio_error(kd->name, error,
 				  "a device that shares its reset is being reset; try again");

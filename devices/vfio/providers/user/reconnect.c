@@ -10,6 +10,14 @@
 #include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
 
+static int refuse(const struct user_device *ud, const char *what)
+{
+	return vfio_error(ud->vdev.dev, -ENODEV,
+			  "the server that listens now has a device with other %s; start one with "
+			  "the same device",
+			  what);
+}
+
 static bool same_info(const struct user_device *ud, const struct vfio_user_device_info *info)
 {
 	return info->flags == ud->info.flags && info->num_regions == ud->info.num_regions &&
@@ -36,12 +44,7 @@ static int check_same(struct user_device *ud, const struct user_region *regions,
 		what = same_region(&ud->regions[i], &regions[i]) ? NULL : "regions";
 	for (uint32_t i = 0; i < ud->info.num_irqs && !what; i++)
 		what = same_irq(&ud->irqs[i], &irqs[i]) ? NULL : "interrupts";
-	if (!what)
-		return 0;
-	return vfio_error(ud->vdev.dev, -ENODEV,
-			  "the server that listens now has a device with other %s; start one with "
-			  "the same device",
-			  what);
+	return what ? refuse(ud, what) : 0;
 }
 
 static int look(struct user_device *ud)
@@ -52,11 +55,8 @@ static int look(struct user_device *ud)
 	int rc;
 
 	rc = user_device_info(ud, &info);
-	if (!rc && !same_info(ud, &info)) {
-		rc = vfio_error(
-			ud->vdev.dev, -ENODEV,
-			"the server that listens now has another device; start one with the same");
-	}
+	if (!rc && !same_info(ud, &info))
+		rc = refuse(ud, "flags, or numbers of regions and interrupts");
 	if (!rc)
 		rc = user_regions_get(ud, &regions);
 	if (!rc)
