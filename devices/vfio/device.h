@@ -86,6 +86,8 @@ int vfio_info_add_capability(struct vfio_info_cap *caps, const struct vfio_info_
  */
 int vfio_info_add_chain(struct vfio_info_cap *caps, const void *info, size_t size, uint32_t offset);
 void vfio_info_cap_free(struct vfio_info_cap *caps);
+/* The chain is to stand behind a structure of @shift bytes, from whose start its offsets count. */
+void vfio_info_cap_shift(struct vfio_info_cap *caps, uint32_t shift);
 
 /*
  * A write to a region that an eventfd stands for (a doorbell): one of @size bytes at @offset, with
@@ -431,6 +433,12 @@ ssize_t vfio_device_write(struct vfio_device *vdev, const void *buffer, size_t c
  * the set is revoked first. A failure to reset may have reset all the same.
  */
 int vfio_device_ioctl(struct vfio_device *vdev, unsigned command, void *arg);
+/*
+ * VFIO_DEVICE_GET_REGION_INFO of region @index with its capability chain, within (*@out)->argsz bytes; the
+ * caller frees it. A chain beyond all reason (64 KiB) is left out. -errno of the ioctl, -ENOMEM.
+ */
+int vfio_device_region_info(struct vfio_device *vdev, uint32_t index,
+			    struct vfio_region_info **out);
 int vfio_device_mmap(struct vfio_device *vdev, void *where, size_t length, int prot,
 		     uint64_t offset);
 

@@ -8,6 +8,8 @@
 /* Capabilities are aligned for their 64-bit members (drivers/vfio/vfio_main.c). */
 #define CAP_ALIGN(size) (((size) + 7) & ~(size_t)7)
 
+#define REGION_INFO_MOST 65536u /* room for 4,000 sparse areas: more is no device */
+
 int vfio_info_add_capability(struct vfio_info_cap *caps, const struct vfio_info_cap_header *cap,
 			     size_t size)
 {
@@ -74,8 +76,7 @@ void vfio_info_cap_free(struct vfio_info_cap *caps)
 	*caps = (struct vfio_info_cap){0};
 }
 
-/* Offsets count from the start of the structure in front of the chain. */
-static void info_cap_shift(struct vfio_info_cap *caps, uint32_t shift)
+void vfio_info_cap_shift(struct vfio_info_cap *caps, uint32_t shift)
 {
 	struct vfio_info_cap_header *header = caps->buf;
 
@@ -113,7 +114,7 @@ int vfio_get_region_info(struct vfio_device *vdev, struct vfio_region_info *arg)
 			info.argsz = (uint32_t)(sizeof(info) + caps.size);
 			info.cap_offset = 0;
 		} else {
-			info_cap_shift(&caps, sizeof(info));
+			vfio_info_cap_shift(&caps, sizeof(info));
 			memcpy(arg + 1, caps.buf, caps.size);
 			info.cap_offset = sizeof(info);
 		}
@@ -123,6 +124,34 @@ int vfio_get_region_info(struct vfio_device *vdev, struct vfio_region_info *arg)
 free_caps:
 	vfio_info_cap_free(&caps);
 	return rc;
+}
+
+int vfio_device_region_info(struct vfio_device *vdev, uint32_t index, struct vfio_region_info **out)
+{
+	uint32_t size = sizeof(struct vfio_region_info), room = 0;
+	struct vfio_region_info *info = NULL;
+	int rc;
+
+	while (room < size) {
+		room = size;
+		free(info);
+		info = calloc(1, room);
+		if (!info)
+			return -ENOMEM;
+		info->argsz = room;
+		info->index = index;
+		rc = vfio_device_ioctl(vdev, VFIO_DEVICE_GET_REGION_INFO, info);
+		if (rc) {
+			free(info);
+			return rc;
+		}
+		/* Once: who wants more room each time gets no chain. */
+		if (room == sizeof(*info))
+			size = info->argsz < REGION_INFO_MOST ? info->argsz : REGION_INFO_MOST;
+	}
+	info->argsz = room;
+	*out = info;
+	return 0;
 }
 
 int vfio_device_region_ioeventfds(struct vfio_device *vdev, uint32_t index,

@@ -7,8 +7,6 @@
 
 #include "devices/vfio/device.h"
 
-#define INFO_MOST (64u << 10) /* room for 4,000 sparse areas: more is no device */
-
 static void take_sparse(const uint8_t *info, size_t size, size_t at, struct bar_region *region)
 {
 	struct vfio_region_info_cap_sparse_mmap cap;
@@ -46,39 +44,22 @@ static void take_chain(const struct vfio_region_info *info, size_t size, struct 
 
 int front_region_get(struct vfio_device *vdev, uint32_t index, struct bar_region *region)
 {
-	struct vfio_region_info first = {.argsz = sizeof(first), .index = index};
-	struct vfio_region_info *info = &first;
-	size_t size = sizeof(first);
+	struct vfio_region_info *info;
 	int ret;
 
 	memset(region, 0, sizeof(*region));
-	ret = vfio_device_ioctl(vdev, VFIO_DEVICE_GET_REGION_INFO, info);
+	ret = vfio_device_region_info(vdev, index, &info);
 	if (ret)
 		return ret == -EINVAL ? 0 : ret;
-
-	if (first.flags & VFIO_REGION_INFO_FLAG_CAPS && first.argsz > size) {
-		size = first.argsz < INFO_MOST ? first.argsz : INFO_MOST;
-		info = calloc(1, size);
-		if (!info)
-			return -ENOMEM;
-		info->argsz = (uint32_t)size;
-		info->index = index;
-		ret = vfio_device_ioctl(vdev, VFIO_DEVICE_GET_REGION_INFO, info);
-		if (ret)
-			goto free_info;
-	}
 	region->size = info->size;
 	region->offset = info->offset;
 	region->readable = info->flags & VFIO_REGION_INFO_FLAG_READ;
 	region->writable = info->flags & VFIO_REGION_INFO_FLAG_WRITE;
 	region->mappable = info->flags & VFIO_REGION_INFO_FLAG_MMAP;
 	if (info->flags & VFIO_REGION_INFO_FLAG_CAPS)
-		take_chain(info, size, region);
-
-free_info:
-	if (info != &first)
-		free(info);
-	return ret;
+		take_chain(info, info->argsz, region);
+	free(info);
+	return 0;
 }
 
 ssize_t front_region_read_all(struct vfio_device *vdev, const struct bar_region *region,

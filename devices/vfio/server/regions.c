@@ -10,8 +10,6 @@
 #include "devices/vfio/message.h"
 #include "devices/vfio/server/session.h"
 
-#define MAX_REGION_INFO 65536 /* a sparse area takes 16 bytes */
-
 int session_load_regions(struct session *s)
 {
 	struct vfio_device_info device = {.argsz = sizeof(device)};
@@ -38,41 +36,16 @@ int session_load_regions(struct session *s)
 
 /* ---- info --------------------------------------------------------------------------------------- */
 
-/* Info and capabilities of region @index as the device has them. The caller frees. */
-static int get_info(struct session *s, uint32_t index, struct vfio_region_info **out,
-		    uint32_t *size)
-{
-	struct vfio_region_info head = {.argsz = sizeof(head), .index = index}, *info;
-	int rc = vfio_device_ioctl(s->vdev, VFIO_DEVICE_GET_REGION_INFO, &head);
-
-	if (rc < 0)
-		return rc;
-	*size = head.argsz < sizeof(head) ? (uint32_t)sizeof(head) : head.argsz;
-	if (*size > MAX_REGION_INFO)
-		return -E2BIG;
-	info = calloc(1, *size);
-	if (!info)
-		return -ENOMEM;
-	info->argsz = *size;
-	info->index = index;
-	rc = vfio_device_ioctl(s->vdev, VFIO_DEVICE_GET_REGION_INFO, info);
-	if (rc < 0) {
-		free(info);
-		return rc;
-	}
-	*out = info;
-	return 0;
-}
-
 /*
  * The capabilities that the client gets: those that speak of mapping only when it can map. @caps is
  * a chain whose offsets count from its start.
  */
-static int choose_caps(const struct vfio_region_info *info, uint32_t size, bool mappable,
+static int choose_caps(const struct vfio_region_info *info, bool mappable,
 		       struct vfio_info_cap *caps)
 {
 	const uint8_t *base = (const uint8_t *)info;
 	uint32_t offset = info->flags & VFIO_REGION_INFO_FLAG_CAPS ? info->cap_offset : 0;
+	const uint32_t size = info->argsz;
 
 	while (offset) {
 		struct vfio_info_cap_header header;
@@ -98,37 +71,23 @@ static int choose_caps(const struct vfio_region_info *info, uint32_t size, bool 
 	return 0;
 }
 
-/* Offsets of a chain count from the structure in front of it. */
-static void shift_caps(struct vfio_info_cap *caps, uint32_t shift)
-{
-	struct vfio_info_cap_header *header = caps->buf;
-
-	while (header->next) {
-		const uint32_t next = header->next;
-
-		header->next += shift;
-		header = (struct vfio_info_cap_header *)((uint8_t *)caps->buf + next);
-	}
-}
-
 int session_region_info(struct session *s, const struct vfio_user_message *in,
 			struct server_reply *out)
 {
 	struct vfio_region_info *info, *reply = &out->message.region_info;
 	struct vfio_info_cap caps = {0};
 	uint64_t offset = 0;
-	uint32_t size;
 	int rc, fd = -1;
 
 	if (in->region_info.index >= s->region_count)
 		return -EINVAL;
-	rc = get_info(s, in->region_info.index, &info, &size);
+	rc = vfio_device_region_info(s->vdev, in->region_info.index, &info);
 	if (rc)
 		return rc;
 	if ((info->flags & VFIO_REGION_INFO_FLAG_MMAP) &&
 	    vfio_device_region_fd(s->vdev, info->index, s->config->share_fd, &fd, &offset))
 		fd = -1;
-	rc = choose_caps(info, size, fd >= 0, &caps);
+	rc = choose_caps(info, fd >= 0, &caps);
 	if (rc)
 		goto out;
 
@@ -153,7 +112,7 @@ int session_region_info(struct session *s, const struct vfio_user_message *in,
 	if (reply->argsz > in->region_info.argsz)
 		goto out;
 	if (caps.size) {
-		shift_caps(&caps, sizeof(*reply));
+		vfio_info_cap_shift(&caps, sizeof(*reply));
 		memcpy(s->buffer, caps.buf, caps.size);
 		out->message.data = s->buffer;
 		out->message.data_size = caps.size;
