@@ -115,7 +115,9 @@ static int take_provider_key(const struct option_keys *keys, const char *part)
 		return -ENOMEM;
 	vfio->keys = more;
 	more = &vfio->keys[vfio->key_count++];
-	more->name = strndup(part, length);
+	more->name = strdup(part);
+	if (more->name != NULL)
+		more->name[length] = '\0';
 	more->value = *equal == '=' ? strdup(equal + 1) : NULL;
 	return more->name == NULL || (*equal == '=' && more->value == NULL) ? -ENOMEM : 0;
 }

@@ -283,8 +283,10 @@ static int get_port(struct passthrough *pass, struct passed_device *device,
 		log_error("vfio %s: addr=%02x: the guest's slot is taken", name_of(device),
 			  (unsigned)device->config->slot);
 	else if (r == -ENOSPC)
-		log_error("vfio %s: the root bus has 31 slots, and no free one; leave out a --vfio",
-			  name_of(device));
+		log_error(
+			"vfio %s: the root bus has 31 slots, and no free one; leave out a --vfio, "
+			"--disk or --net",
+			name_of(device));
 	else if (r < 0)
 		log_failure(r, "vfio %s: no root port", name_of(device));
 	return r;

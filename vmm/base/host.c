@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -513,8 +514,8 @@ uint64_t host_huge_pages_free(enum host_page_kind kind)
 	for (size_t i = 0; i < 4; i++) {
 		char path[96];
 
-		snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%llukB/%s",
-			 (unsigned long long)host_page_bytes(kind) / 1024, names[i]);
+		snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/%s",
+			 host_page_bytes(kind) / 1024, names[i]);
 		if (host_read_u64(path, &value[i]) < 0)
 			return 0;
 	}

@@ -124,12 +124,9 @@ void judge_permission(struct judge *judge, const char *code, const struct check_
 
 void judge_remedy_cmdline(struct judge *judge, const char *parameter, bool add)
 {
-	judge_remedy(judge,
-		     add ? "sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&%s /' /etc/default/grub && "
-			   "sudo update-grub   # then reboot"
-			 : "sudo sed -i 's/\\b%s\\b//' /etc/default/grub && "
-			   "sudo update-grub   # then reboot",
-		     parameter);
+	judge_remedy(
+		judge, "sudo sed -i 's/%s/' /etc/default/grub && sudo update-grub   # then reboot",
+		judge_format(judge, add ? "^GRUB_CMDLINE_LINUX=\"/&%s " : "\\b%s\\b/", parameter));
 }
 
 void judge_remedy_kernel(struct judge *judge, const char *options)

@@ -205,12 +205,10 @@ static void judge_huge_pages(struct judge *judge)
 		       need, page, f->huge_free);
 	judge_remedy(
 		judge, "%s",
-		judge_write(judge,
-			    judge_format(judge, "%" PRIu64, f->huge_total + need - f->huge_free),
-			    judge_format(judge,
-					 "/sys/kernel/mm/hugepages/hugepages-%" PRIu64
-					 "kB/nr_hugepages",
-					 f->huge_page >> 10)));
+		judge_write(
+			judge, judge_format(judge, "%" PRIu64, f->huge_total + need - f->huge_free),
+			judge_format(judge, "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/%s",
+				     f->huge_page >> 10, "nr_hugepages")));
 }
 
 static void judge_memory(struct judge *judge)

@@ -130,7 +130,7 @@ void judge_launch(struct judge *judge)
 	}
 	if (r->config_size < PCI_CFG_SPACE_SIZE) {
 		judge_obstacle(judge, "launch.pci: %s; only PCI devices can be passed through",
-			       r->has_irqs ? "its configuration space is too small for a PCI device"
+			       r->has_irqs ? "its configuration space is too small"
 					   : "it is no PCI device");
 		judge_remedy(judge, "sluice list");
 	}

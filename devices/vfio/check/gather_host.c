@@ -29,7 +29,7 @@ static const char *id_name(const struct check_source *source, const char *file, 
 		number = number ? strchr(number + 1, ':') : NULL;
 		if (number && (!end || number < end)) {
 			char *rest;
-			unsigned long value = strtoul(number + 1, &rest, 10);
+			unsigned long long value = strtoull(number + 1, &rest, 10);
 
 			if (rest > number + 1 && *rest == ':' && value == id)
 				return check_format(source->arena, "%.*s", (int)strcspn(line, ":"),
@@ -330,7 +330,7 @@ static int gather_process(const struct check_source *source, const char *pid,
 			ret = -ENOMEM;
 			break;
 		}
-		process->pid = atoi(pid);
+		process->pid = (int)strtoull(pid, NULL, 10);
 		process->name = name ? name : "?";
 		process->node = check_format(source->arena, "/dev%s", node);
 		if (!process->node) {

@@ -209,7 +209,7 @@ int check_options_parse(int argc, char **argv, unsigned takes, struct check_opti
 	ret = parse_device(argv[walk.rest], options);
 	if (ret == 0 && (takes & CHECK_TAKES_LAUNCH) &&
 	    options->request.parsed.kind == VFIO_NAME_FD && options->request.iommufd < 0) {
-		log_error("%s: a launch with a passed descriptor needs --iommufd fd=N as well, an "
+		log_error("%s: a passed descriptor needs --iommufd fd=N as well, an "
 			  "open descriptor of /dev/iommu",
 			  options->name);
 		ret = -EINVAL;

@@ -137,7 +137,7 @@ static json_t *text_or_null(const char *text)
 
 static json_t *tri(enum check_tri value)
 {
-	return value == CHECK_UNKNOWN ? json_null() : json_boolean(value == CHECK_YES);
+	return value == CHECK_UNKNOWN ? json_null() : json_pack("b", value == CHECK_YES);
 }
 
 static json_t *id(unsigned value)
@@ -319,12 +319,12 @@ json_t *check_json(const struct check_facts *facts, const struct check_report *r
 
 int check_json_write(FILE *out, json_t *document)
 {
-	int ret = 0;
+	char *text = json_dumps(document, JSON_INDENT(2));
+	int ret = text ? 0 : -ENOMEM;
 
-	if (!document)
-		return -ENOMEM;
-	if (json_dumpf(document, out, JSON_INDENT(2)) < 0 || fputc('\n', out) == EOF)
-		ret = ferror(out) ? -EIO : -ENOMEM;
+	if (text && fprintf(out, "%s\n", text) < 0)
+		ret = -EIO;
+	free(text);
 	json_decref(document);
 	return ret;
 }

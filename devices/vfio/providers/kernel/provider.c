@@ -284,7 +284,7 @@ static void kernel_debug(struct vfio_device *vdev, struct json_t *root)
 		json_object_set_new(kernel, "ioas_devices", json_integer(kd->space->users));
 		json_object_set_new(kernel, "mapped_bytes",
 				    json_integer((json_int_t)kd->space->mapped));
-		json_object_set_new(kernel, "map_by_file", json_boolean(!kd->space->no_map_file));
+		json_object_set_new(kernel, "map_by_file", json_pack("b", !kd->space->no_map_file));
 	}
 	if (kd->hwpt) {
 		json_object_set_new(kernel, "hwpt", json_integer(kd->hwpt->id));
