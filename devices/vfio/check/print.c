@@ -140,12 +140,10 @@ static json_t *tri(enum check_tri value)
 	return value == CHECK_UNKNOWN ? json_null() : json_pack("b", value == CHECK_YES);
 }
 
-static json_t *id(unsigned value)
+static const char *id(uint16_t value, char out[5])
 {
-	char text[8];
-
-	snprintf(text, sizeof(text), "%04x", value & 0xffff);
-	return json_string(text);
+	snprintf(out, 5, "%04x", value);
+	return out;
 }
 
 /* What JSON's readers could not hold is cut. */
@@ -191,8 +189,8 @@ static json_t *bars_json(const struct check_facts *facts)
 			list, json_pack("{si sI ss sb sb sb}", "index", (int)i, "size",
 					(json_int_t)bar->size, "kind",
 					bar->flags & CHECK_RESOURCE_IO ? "io" : "memory", "64bit",
-					(int)!!(bar->flags & CHECK_RESOURCE_MEM64), "prefetchable",
-					(int)!!(bar->flags & CHECK_RESOURCE_PREFETCH), "assigned",
+					(int)(bar->flags & CHECK_RESOURCE_MEM64), "prefetchable",
+					(int)(bar->flags & CHECK_RESOURCE_PREFETCH), "assigned",
 					(int)!(bar->flags & CHECK_RESOURCE_UNSET)));
 	}
 	return list;
@@ -204,18 +202,18 @@ static json_t *group_json(const struct check_facts *facts)
 
 	for (size_t i = 0; i < facts->member_count; i++)
 		json_array_append_new(members,
-				      json_pack("{ss so sb sb}", "device", facts->members[i].name,
-						"driver", text_or_null(facts->members[i].driver),
-						"vfio", (int)!!facts->members[i].vfio_name,
-						"bridge", (int)facts->members[i].bridge));
+				      json_pack("{ss ss? sb sb}", "device", facts->members[i].name,
+						"driver", facts->members[i].driver, "vfio",
+						(int)!!facts->members[i].vfio_name, "bridge",
+						(int)facts->members[i].bridge));
 	for (size_t i = 0; i < facts->reserved_count; i++)
 		json_array_append_new(reserved,
 				      json_pack("{sI sI ss}", "first",
 						(json_int_t)facts->reserved[i].first, "last",
 						(json_int_t)facts->reserved[i].last, "type",
 						facts->reserved[i].type));
-	return json_pack("{so so so so}", "number", text_or_null(facts->iommu_group), "type",
-			 text_or_null(facts->group_type), "members", members, "reserved", reserved);
+	return json_pack("{ss? ss? so so}", "number", facts->iommu_group, "type", facts->group_type,
+			 "members", members, "reserved", reserved);
 }
 
 static json_t *users_json(const struct check_facts *facts)
@@ -249,65 +247,56 @@ static json_t *features_json(const struct check_facts *facts)
 	if (!facts->iommufd_probed)
 		return json_null();
 	return json_pack("{sb sb sb sb sb}", "map_file",
-			 (int)!!(facts->iommufd_features & CHECK_IOMMUFD_MAP_FILE), "dirty",
-			 (int)!!(facts->iommufd_features & CHECK_IOMMUFD_DIRTY), "fault",
-			 (int)!!(facts->iommufd_features & CHECK_IOMMUFD_FAULT), "pasid",
-			 (int)!!(facts->iommufd_features & CHECK_IOMMUFD_PASID), "viommu",
-			 (int)!!(facts->iommufd_features & CHECK_IOMMUFD_VIOMMU));
+			 (int)(facts->iommufd_features & CHECK_IOMMUFD_MAP_FILE), "dirty",
+			 (int)(facts->iommufd_features & CHECK_IOMMUFD_DIRTY), "fault",
+			 (int)(facts->iommufd_features & CHECK_IOMMUFD_FAULT), "pasid",
+			 (int)(facts->iommufd_features & CHECK_IOMMUFD_PASID), "viommu",
+			 (int)(facts->iommufd_features & CHECK_IOMMUFD_VIOMMU));
 }
 
-static json_t *limit_json(uint64_t value)
+static json_t *number_or_null(bool known, uint64_t value)
 {
-	return value > INT64_MAX ? json_null() : json_integer((json_int_t)value);
+	return known ? json_integer((json_int_t)value) : json_null();
 }
 
 static json_t *device_json(const struct check_facts *facts)
 {
-	json_t *object;
+	const struct check_rehearsal *r = &facts->rehearsal;
+	bool vectors = facts->pci && (r->has_irqs || facts->config_whole);
+	char ids[4][5];
 
 	if (!facts->found)
 		return json_null();
-	object = json_pack("{ss ss sb so so so so so si}", "address", facts->address, "sysfs",
-			   facts->sysfs, "pci", (int)facts->pci, "driver",
-			   text_or_null(facts->driver), "driver_override",
-			   text_or_null(facts->driver_override), "node",
-			   text_or_null(facts->cdev.path), "group", group_json(facts), "users",
-			   users_json(facts), "numa_node", facts->numa_node);
-	if (!object || !facts->pci)
-		return object;
-	json_object_set_new(object, "vendor_id", id(facts->vendor));
-	json_object_set_new(object, "device_id", id(facts->device));
-	json_object_set_new(object, "subsystem_vendor_id", id(facts->subsystem_vendor));
-	json_object_set_new(object, "subsystem_id", id(facts->subsystem_device));
-	json_object_set_new(object, "class", json_integer(facts->class_code));
-	json_object_set_new(object, "class_name", json_string(check_class_name(facts->class_code)));
-	json_object_set_new(object, "physical_function", text_or_null(facts->physfn));
-	json_object_set_new(object, "virtual_functions", json_integer(facts->sriov_vfs));
-	json_object_set_new(object, "reset_methods", text_or_null(facts->reset_methods));
-	json_object_set_new(object, "power_state", text_or_null(facts->power_state));
-	json_object_set_new(object, "bars", bars_json(facts));
-	json_object_set_new(object, "rom_size", json_integer((json_int_t)facts->rom.size));
-	if (facts->rehearsal.has_irqs || facts->config_whole) {
-		const struct check_rehearsal *r = &facts->rehearsal;
-
-		json_object_set_new(object, "msi", json_integer(r->has_irqs ? r->msi : facts->msi));
-		json_object_set_new(object, "msix",
-				    json_integer(r->has_irqs ? r->msix : facts->msix));
-	} else {
-		json_object_set_new(object, "msi", json_null());
-		json_object_set_new(object, "msix", json_null());
-	}
-	return object;
+	/* What only PCI devices have is at the end, where the shorter format leaves it out. */
+	return json_pack(
+		facts->pci ? "{ss ss sb ss? so ss? so so si ss ss ss ss si ss ss? si ss? ss? so sI "
+			     "so so}"
+			   : "{ss ss sb ss? so ss? so so si}",
+		"address", facts->address, "sysfs", facts->sysfs, "pci", (int)facts->pci, "driver",
+		facts->driver, "driver_override", text_or_null(facts->driver_override), "node",
+		facts->cdev.path, "group", group_json(facts), "users", users_json(facts),
+		"numa_node", facts->numa_node,
+		/* PCI */
+		"vendor_id", id(facts->vendor, ids[0]), "device_id", id(facts->device, ids[1]),
+		"subsystem_vendor_id", id(facts->subsystem_vendor, ids[2]), "subsystem_id",
+		id(facts->subsystem_device, ids[3]), "class", (int)facts->class_code, "class_name",
+		check_class_name(facts->class_code), "physical_function", facts->physfn,
+		"virtual_functions", (int)facts->sriov_vfs, "reset_methods", facts->reset_methods,
+		"power_state", facts->power_state, "bars", facts->pci ? bars_json(facts) : NULL,
+		"rom_size", (json_int_t)facts->rom.size, "msi",
+		number_or_null(vectors, r->has_irqs ? r->msi : facts->msi), "msix",
+		number_or_null(vectors, r->has_irqs ? r->msix : facts->msix));
 }
 
 json_t *check_json(const struct check_facts *facts, const struct check_report *report)
 {
 	json_t *host = json_pack(
-		"{so sb sb sb so sb so so so sI}", "kernel", text_or_null(facts->kernel), "kvm",
+		"{ss? sb sb sb so sb so so so sI}", "kernel", facts->kernel, "kvm",
 		(int)facts->kvm.access, "iommufd",
 		(int)(facts->iommufd_present && (facts->iommu.access || facts->iommufd_by_fd)),
 		"iommu", (int)facts->iommu_any, "msi_isolated", tri(facts->msi_isolated),
-		"ipc_lock", (int)facts->ipc_lock, "memlock", limit_json(facts->memlock_soft),
+		"ipc_lock", (int)facts->ipc_lock, "memlock",
+		number_or_null(facts->memlock_soft <= INT64_MAX, facts->memlock_soft),
 		"iommufd_features", features_json(facts), "user", text_or_null(facts->user),
 		"memory_needed", cut(facts->memory));
 
