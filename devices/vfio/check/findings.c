@@ -47,39 +47,6 @@ static const char *subject(struct judge *judge, const char *code)
 	return judge_format(judge, "%.*s", (int)strcspn(code, "."), code);
 }
 
-void judge_say(struct judge *judge, enum check_severity severity, const char *fmt, ...)
-{
-	struct check_report *report = judge->report;
-	struct check_finding *finding;
-	char *code, *text;
-	va_list args;
-
-	finding = check_append(judge->arena, (void **)&report->findings, &report->count,
-			       sizeof(*finding));
-	if (!finding) {
-		judge->out_of_memory = true;
-		finding = &judge->nowhere;
-	}
-	va_start(args, fmt);
-	code = (char *)vformat(judge, fmt, args);
-	va_end(args);
-	text = code + strcspn(code, ":");
-	if (*text) {
-		*text = '\0';
-		text += 2;
-	}
-	*finding = (struct check_finding){
-		.severity = severity,
-		.code = code,
-		.subject = subject(judge, code),
-		.text = text,
-		.host = judge->host,
-	};
-	judge->last = finding;
-	report->obstacles += severity == CHECK_OBSTACLE;
-	report->warnings += severity == CHECK_WARNING;
-}
-
 /* @command as root types it. */
 static const char *without_sudo(struct judge *judge, const char *command)
 {
@@ -92,6 +59,47 @@ static const char *without_sudo(struct judge *judge, const char *command)
 		memmove(sudo, rest, strlen(rest) + 1);
 	}
 	return text;
+}
+
+void judge_say(struct judge *judge, enum check_severity severity, const char *fmt, ...)
+{
+	struct check_report *report = judge->report;
+	struct check_finding *finding;
+	char *code, *text, *remedy = NULL;
+	va_list args;
+
+	finding = check_append(judge->arena, (void **)&report->findings, &report->count,
+			       sizeof(*finding));
+	if (!finding) {
+		judge->out_of_memory = true;
+		finding = &judge->nowhere;
+	}
+	if (judge->facts->root)
+		fmt = without_sudo(judge, fmt);
+	va_start(args, fmt);
+	code = (char *)vformat(judge, fmt, args);
+	va_end(args);
+	text = code + strcspn(code, ":");
+	if (*text) {
+		*text = '\0';
+		text += 2;
+	}
+	if (strchr(fmt, '\n'))
+		remedy = strchr(text, '\n');
+	if (remedy)
+		*remedy++ = '\0';
+	*finding = (struct check_finding){
+		.severity = severity,
+		.code = code,
+		.subject = subject(judge, code),
+		.text = text,
+		.host = judge->host,
+		.remedies = {remedy},
+		.remedy_count = remedy != NULL,
+	};
+	judge->last = finding;
+	report->obstacles += severity == CHECK_OBSTACLE;
+	report->warnings += severity == CHECK_WARNING;
 }
 
 void judge_remedy(struct judge *judge, const char *fmt, ...)

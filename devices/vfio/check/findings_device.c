@@ -33,8 +33,8 @@ static void judge_iommu_off(struct judge *judge)
 	if (!f->iommu_table) {
 		judge_obstacle(judge, "iommu.off: this host shows no IOMMU: switch on VT-d, AMD-Vi "
 				      "or the SMMU in "
-				      "the firmware's set-up");
-		judge_remedy(judge, "sudo systemctl reboot --firmware-setup");
+				      "the firmware's set-up"
+				      "\nsudo systemctl reboot --firmware-setup");
 		return;
 	}
 	judge_obstacle(judge,
@@ -72,9 +72,10 @@ static void judge_iommu(struct judge *judge)
 		judge->host = false;
 		return;
 	}
-	judge_obstacle(judge, "iommu.no_group: no IOMMU translates for %s%s", f->address,
-		       f->group_noiommu ? " (a no-IOMMU group protects nothing)" : "");
-	judge_remedy(judge, "sluice list   # shows the devices that have an IOMMU group");
+	judge_obstacle(judge,
+		       "iommu.no_group: no IOMMU translates for %s%s"
+		       "\nsluice list   # shows the devices that have an IOMMU group",
+		       f->address, f->group_noiommu ? " (a no-IOMMU group protects nothing)" : "");
 }
 
 static void judge_msi(struct judge *judge)
@@ -132,30 +133,31 @@ static void judge_presence(struct judge *judge)
 
 	if (f->gone || (f->runtime_status && strcmp(f->runtime_status, "error") == 0)) {
 		judge_obstacle(
-			judge, "device.gone: %s",
+			judge,
+			"device.gone: %s"
+			"\n%s && %s",
 			f->gone ? "it does not answer: its configuration space reads all ones"
-				: "it did not wake up from power management");
-		judge_remedy(judge, "%s && %s",
-			     judge_write(judge, "1",
-					 judge_format(judge, "/sys/bus/pci/devices/%s/remove",
-						      f->address)),
-			     judge_write(judge, "1", "/sys/bus/pci/rescan"));
+				: "it did not wake up from power management",
+			judge_write(
+				judge, "1",
+				judge_format(judge, "/sys/bus/pci/devices/%s/remove", f->address)),
+			judge_write(judge, "1", "/sys/bus/pci/rescan"));
 	}
 	if (!f->pci)
 		return;
 	if (f->bridge) {
 		judge_obstacle(
 			judge,
-			"device.bridge: a bridge stays with the host; pass the devices behind it");
-		judge_remedy(judge, "sluice list");
+			"device.bridge: a bridge stays with the host; pass the devices behind it"
+			"\nsluice list");
 	}
 	if (!f->vfio && !f->denylist_off && denylisted(f)) {
 		judge_obstacle(judge,
 			       "device.denylisted: vfio-pci does not take %04x:%04x (an untrusted "
-			       "user could hang it)",
+			       "user could hang it)"
+			       "\nsudo modprobe -r vfio-pci; "
+			       "sudo modprobe vfio-pci disable_denylist=1",
 			       f->vendor, f->device);
-		judge_remedy(judge, "sudo modprobe -r vfio-pci; "
-				    "sudo modprobe vfio-pci disable_denylist=1");
 	}
 }
 
@@ -173,26 +175,31 @@ static void judge_use(struct judge *judge, const struct check_use *use)
 			judge_remedy(judge, "sudo umount %s", judge_quote(judge, where));
 		return;
 	case CHECK_USE_SWAP:
-		judge_obstacle(judge, "use.swap: the host swaps to its %s", name);
-		judge_remedy(judge, "sudo swapoff /dev/%s", name);
+		judge_obstacle(judge,
+			       "use.swap: the host swaps to its %s"
+			       "\nsudo swapoff /dev/%s",
+			       name, name);
 		return;
 	case CHECK_USE_STACK:
-		judge_obstacle(judge, "use.stack: its %s is part of the host's volume %s", name,
-			       where);
-		judge_remedy(judge, "lsblk /dev/%s", name);
+		judge_obstacle(judge,
+			       "use.stack: its %s is part of the host's volume %s"
+			       "\nlsblk /dev/%s",
+			       name, where, name);
 		return;
 	case CHECK_USE_ROUTE:
-		judge_obstacle(judge, "use.route: the host's default route goes over its %s%s",
-			       name,
-			       with(judge, " by way of ", strcmp(name, where) == 0 ? NULL : where));
-		judge_remedy(judge,
-			     "sudo ip route del default dev %s   # when the host has another way "
-			     "out",
-			     where);
+		judge_obstacle(
+			judge,
+			"use.route: the host's default route goes over its %s%s"
+			"\nsudo ip route del default dev %s   # when the host has another way "
+			"out",
+			name, with(judge, " by way of ", strcmp(name, where) == 0 ? NULL : where),
+			where);
 		return;
 	case CHECK_USE_LOGIN:
-		judge_obstacle(judge, "use.login: you are logged in over its %s", name);
-		judge_remedy(judge, "sluice list   # take another one, or log in another way");
+		judge_obstacle(judge,
+			       "use.login: you are logged in over its %s"
+			       "\nsluice list   # take another one, or log in another way",
+			       name);
 		return;
 	case CHECK_USE_UP:
 		judge_ok(judge, "use.up: its %s is up and goes away from the host", name);
@@ -214,15 +221,16 @@ static void judge_driver(struct judge *judge)
 		judge_warning(judge, "use.console: it is the display that the host started with: "
 				     "its console goes dark");
 	if (f->pci && f->sriov_vfs) {
-		judge_obstacle(judge,
-			       "sriov.enabled: it has %u virtual functions, and vfio-pci does not "
-			       "take a device "
-			       "that has; pass one of them, or take them away",
-			       f->sriov_vfs);
-		judge_remedy(judge, "%s",
-			     judge_write(judge, "0",
-					 judge_format(judge, "/sys/bus/pci/devices/%s/sriov_numvfs",
-						      f->address)));
+		judge_obstacle(
+			judge,
+			"sriov.enabled: it has %u virtual functions, and vfio-pci does not "
+			"take a device "
+			"that has; pass one of them, or take them away"
+			"\n%s",
+			f->sriov_vfs,
+			judge_write(judge, "0",
+				    judge_format(judge, "/sys/bus/pci/devices/%s/sriov_numvfs",
+						 f->address)));
 	}
 	if (f->bridge)
 		return; /* there is nothing to bind */
@@ -260,9 +268,10 @@ static void judge_members(struct judge *judge)
 					     member->driver ? member->driver : "no driver"));
 	}
 	if (*blocking) {
-		judge_obstacle(judge, "group.not_viable: IOMMU group %s also holds %s",
-			       f->iommu_group, blocking);
-		judge_remedy(judge, "sudo sluice bind %s --group", f->address);
+		judge_obstacle(judge,
+			       "group.not_viable: IOMMU group %s also holds %s"
+			       "\nsudo sluice bind %s --group",
+			       f->iommu_group, blocking, f->address);
 		return;
 	}
 	judge_ok(judge, "group.ok: IOMMU group %s holds %s%s", f->iommu_group,
@@ -308,9 +317,10 @@ static void judge_processes(struct judge *judge)
 	if (seen || !f->vfio || f->enable_count <= 0 || f->rehearsal.done || f->rehearse)
 		return;
 	if (f->processes_hidden) {
-		judge_obstacle(judge, "node.busy: in use by a process that %s may not see",
-			       f->user);
-		judge_remedy(judge, "sudo sluice check %s", f->address);
+		judge_obstacle(judge,
+			       "node.busy: in use by a process that %s may not see"
+			       "\nsudo sluice check %s",
+			       f->user, f->address);
 	} else if (f->process_count == 0) {
 		judge_warning(judge, "node.enabled: the device is enabled, as if it were in use, "
 				     "but nobody is seen");
@@ -327,10 +337,10 @@ static void judge_node(struct judge *judge)
 	if (f->by_fd) {
 		judge_ok(judge, "node.ok: an open descriptor");
 	} else if (!node->exists) {
-		judge_obstacle(judge, "node.missing: %s is not there", node->path);
-		judge_remedy(judge,
-			     "sudo mkdir -p /dev/vfio/devices && sudo mknod -m 0600 %s c %u %u",
-			     node->path, f->cdev_major, f->cdev_minor);
+		judge_obstacle(judge,
+			       "node.missing: %s is not there"
+			       "\nsudo mkdir -p /dev/vfio/devices && sudo mknod -m 0600 %s c %u %u",
+			       node->path, node->path, f->cdev_major, f->cdev_minor);
 	} else if (!node->access) {
 		judge_permission(judge, "node.permission", node);
 	} else {
@@ -350,13 +360,15 @@ static void judge_token(struct judge *judge)
 		judge_obstacle(judge,
 			       "token.missing: its physical function %s is with %s: the token that "
 			       "was set there "
-			       "is needed",
-			       f->physfn, f->physfn_driver);
-		judge_remedy(judge, "sluice check %s,token=UUID", f->address);
+			       "is needed"
+			       "\nsluice check %s,token=UUID",
+			       f->physfn, f->physfn_driver, f->address);
 	} else if (f->has_token && !pf_is_vfio && f->sriov_total == 0) {
-		judge_obstacle(judge, "token.unused: a token was given, and the kernel refuses one "
-				      "that is not needed");
-		judge_remedy(judge, "sluice check %s", f->address);
+		judge_obstacle(judge,
+			       "token.unused: a token was given, and the kernel refuses one "
+			       "that is not needed"
+			       "\nsluice check %s",
+			       f->address);
 	}
 }
 
@@ -374,10 +386,10 @@ static void judge_reserved(struct judge *judge)
 			judge_obstacle(
 				judge,
 				"reserved.direct: the firmware demands that the device reach %s "
-				"untranslated, so the kernel gives it to nobody",
+				"untranslated, so the kernel gives it to nobody"
+				"\nsudo dmesg | grep -i rmrr   # then look for the "
+				"device's sharing with the firmware in its set-up",
 				range);
-			judge_remedy(judge, "sudo dmesg | grep -i rmrr   # then look for the "
-					    "device's sharing with the firmware in its set-up");
 		}
 		list = judge_join(judge, list,
 				  judge_format(judge, "%s (%s)", range, reserved->type));

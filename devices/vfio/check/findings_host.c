@@ -53,16 +53,16 @@ static void judge_iommufd_absent(struct judge *judge)
 	const char *kernel = or_unknown(f->kernel);
 
 	if (f->config_iommufd == CHECK_CONFIG_MODULE || f->iommufd_module_file) {
-		judge_obstacle(judge, "iommufd.module: the kernel module iommufd is not loaded");
-		judge_remedy(judge, "sudo modprobe iommufd");
+		judge_obstacle(judge, "iommufd.module: the kernel module iommufd is not loaded"
+				      "\nsudo modprobe iommufd");
 		return;
 	}
 	if (f->config_iommufd == CHECK_CONFIG_BUILT_IN) {
 		judge_obstacle(
 			judge,
-			"iommufd.module: kernel %s has iommufd built in, but it did not start",
+			"iommufd.module: kernel %s has iommufd built in, but it did not start"
+			"\nsudo dmesg | grep -i iommufd",
 			kernel);
-		judge_remedy(judge, "sudo dmesg | grep -i iommufd");
 		return;
 	}
 	judge_obstacle(
@@ -112,9 +112,9 @@ static void judge_iommufd(struct judge *judge)
 		judge_iommufd_absent(judge);
 	} else if (!f->iommufd_by_fd && !f->iommu.exists) {
 		judge_obstacle(judge,
-			       "iommufd.node: the kernel has iommufd, but /dev/iommu is not there");
-		judge_remedy(judge, "sudo mknod -m 0660 /dev/iommu c %u %u", f->iommufd_major,
-			     f->iommufd_minor);
+			       "iommufd.node: the kernel has iommufd, but /dev/iommu is not there"
+			       "\nsudo mknod -m 0660 /dev/iommu c %u %u",
+			       f->iommufd_major, f->iommufd_minor);
 	} else if (!f->iommufd_by_fd && !f->iommu.access) {
 		judge_permission(judge, "iommufd.permission", &f->iommu);
 	} else if (!f->iommufd_probed) {
@@ -199,12 +199,11 @@ static void judge_huge_pages(struct judge *judge)
 			 f->huge_free, page, need);
 		return;
 	}
-	judge_obstacle(judge,
-		       "hugepages.few: the guest needs %" PRIu64 " huge pages of %s, %" PRIu64
-		       " are free",
-		       need, page, f->huge_free);
-	judge_remedy(
-		judge, "%s",
+	judge_obstacle(
+		judge,
+		"hugepages.few: the guest needs %" PRIu64 " huge pages of %s, %" PRIu64 " are free"
+		"\n%s",
+		need, page, f->huge_free,
 		judge_write(
 			judge, judge_format(judge, "%" PRIu64, f->huge_total + need - f->huge_free),
 			judge_format(judge, "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB/%s",

@@ -23,33 +23,37 @@ static void judge_bind(struct judge *judge, int error)
 	case -EBUSY:
 		judge_obstacle(judge,
 			       "group.legacy_user: a legacy VFIO user holds /dev/vfio/%s open, "
-			       "which excludes iommufd",
-			       f->iommu_group ? f->iommu_group : "N");
-		judge_remedy(judge, "sudo fuser -v /dev/vfio/%s",
-			     f->iommu_group ? f->iommu_group : "*");
+			       "which excludes iommufd"
+			       "\nsudo fuser -v /dev/vfio/%s",
+			       f->iommu_group ? f->iommu_group : "N",
+			       f->iommu_group ? f->iommu_group : "*");
 		return;
 	case -EINVAL:
-		judge_obstacle(judge, "node.busy: the kernel refuses to bind it: it is in use%s",
-			       f->has_token ? ", or the token is not needed" : "");
-		judge_remedy(judge, "sudo fuser -v %s",
-			     f->cdev.path ? f->cdev.path : "/dev/vfio/devices/*");
+		judge_obstacle(judge,
+			       "node.busy: the kernel refuses to bind it: it is in use%s"
+			       "\nsudo fuser -v %s",
+			       f->has_token ? ", or the token is not needed" : "",
+			       f->cdev.path ? f->cdev.path : "/dev/vfio/devices/*");
 		return;
 	case -EACCES:
-		judge_obstacle(judge, "token.wrong: %s",
+		judge_obstacle(judge,
+			       "token.wrong: %s"
+			       "\nsluice check %s,token=UUID",
 			       f->has_token ? "the token is not the one that was set"
-					    : "a VF token is needed");
-		judge_remedy(judge, "sluice check %s,token=UUID", f->address);
+					    : "a VF token is needed",
+			       f->address);
 		return;
 	case -ESRCH:
 		judge_unknown(judge, "its driver opens it for a virtual machine only (KVM), which "
 				     "there is at launch");
 		return;
 	default:
-		judge_obstacle(judge, "launch.bind: the kernel refuses to bind it: %s",
+		judge_obstacle(judge,
+			       "launch.bind: the kernel refuses to bind it: %s"
+			       "\nsudo dmesg | tail",
 			       error == -EPERM ? "another device of its IOMMU group is in use, or "
 						 "its interrupts are not isolated"
 					       : strerror(-error));
-		judge_remedy(judge, "sudo dmesg | tail");
 	}
 }
 
@@ -129,10 +133,11 @@ void judge_launch(struct judge *judge)
 		return;
 	}
 	if (r->config_size < PCI_CFG_SPACE_SIZE) {
-		judge_obstacle(judge, "launch.pci: %s; only PCI devices can be passed through",
+		judge_obstacle(judge,
+			       "launch.pci: %s; only PCI devices can be passed through"
+			       "\nsluice list",
 			       r->has_irqs ? "its configuration space is too small"
 					   : "it is no PCI device");
-		judge_remedy(judge, "sluice list");
 	}
 	if (r->iova_usable < f->memory) {
 		judge_obstacle(judge,

@@ -16,8 +16,9 @@ struct judge {
 };
 
 /*
- * A new finding, "CODE: SENTENCE". The code begins with what it is about: "driver.host: the host's
- * nvme has it".
+ * A new finding, "CODE: SENTENCE" or "CODE: SENTENCE\nREMEDY". The code begins with what it is about:
+ * "driver.host: the host's nvme has it". The remedy is as of judge_remedy(), which must be used where a
+ * sentence takes what may have a new line in it, such as the name of a process.
  */
 void judge_say(struct judge *judge, enum check_severity severity, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
