@@ -20,7 +20,7 @@ static const char help[] =
 	"  --json\tfor programs; see docs/check.md\n"
 	"  --memory SIZE[,hugepages=2M|1G]\n"
 	"\tmemory of the guest, as for `sluice run` (512M)\n"
-	"  --iommufd fd=N\tan open descriptor of /dev/iommu, as for `sluice run`\n"
+	"  --iommufd fd=N\tan open descriptor of /dev/iommu\n"
 	"  --no-open\tdo not open the device. Without it a device that is with vfio-pci,\n"
 	"\tin nobody's hands and free of obstacles is opened and closed again,\n"
 	"\twhich resets it, to learn what only it can tell\n"
