@@ -94,10 +94,8 @@ void power_reset(struct power *power)
 
 void power_press(struct power *power)
 {
-	const uint64_t one = 1;
-
 	atomic_fetch_or(&power->events, POWER_EVENT_BUTTON);
 	/* Non-blocking: a counter that is full has the guest's attention already. */
-	if (write(power->irq_fd, &one, sizeof(one)) < 0)
+	if (!host_eventfd_add(power->irq_fd))
 		log_debug("power: button event: %s", strerror(errno));
 }

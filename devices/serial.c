@@ -102,7 +102,7 @@ static void update_line(struct serial *serial)
 	serial->line = line;
 	if (serial->wiring.irq_fd >= 0) {
 		if (line)
-			eventfd_write(serial->wiring.irq_fd, 1);
+			host_eventfd_add(serial->wiring.irq_fd);
 	} else if (serial->wiring.irq) {
 		irq_line_set(serial->wiring.irq, serial->wiring.gsi, line);
 	}

@@ -28,7 +28,7 @@ static int next_part(struct option_keys *keys, char **out_part)
 {
 	bool first = !keys->begun;
 	char *part = keys->rest;
-	char *end = strchrnul(part, ',');
+	char *end = part + strcspn(part, ",");
 	int key;
 
 	if (*part == '\0' && !first)

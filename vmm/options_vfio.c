@@ -23,7 +23,7 @@ static bool parse_slot(const char *text, struct vfio_config *vfio)
 
 	if (text == NULL)
 		return false;
-	dot = strchrnul(text, '.');
+	dot = text + strcspn(text, ".");
 	if (dot - text > 2)
 		return false;
 	memcpy(slot, text, (size_t)(dot - text));
@@ -91,7 +91,7 @@ static int take_rom(const struct option_keys *keys, struct vfio_config *vfio)
 static int take_provider_key(const struct option_keys *keys, const char *part)
 {
 	struct vfio_config *vfio = keys->ctx;
-	const char *equal = strchrnul(part, '=');
+	const char *equal = part + strcspn(part, "=");
 	const size_t length = (size_t)(equal - part);
 	struct vfio_key *more;
 

@@ -40,6 +40,7 @@ int signals_create(struct loop *loop, void (*arrived)(void *ctx, int number), vo
 		   struct signals **out)
 {
 	struct signals *signals = calloc(1, sizeof(*signals));
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigset_t set;
 	int r;
 
@@ -52,8 +53,8 @@ int signals_create(struct loop *loop, void (*arrived)(void *ctx, int number), vo
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGCONT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGXFSZ, &ignore, NULL);
 	signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	r = signals->fd < 0 ? -errno : 0;
 	if (r == 0)

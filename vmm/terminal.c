@@ -2,6 +2,7 @@
 #include "vmm/terminal.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <termios.h>
@@ -56,7 +57,7 @@ void terminal_restore(void)
 static void restore_and_die(int signal)
 {
 	terminal_restore();
-	raise(signal);
+	pthread_kill(pthread_self(), signal);
 }
 
 /* Not every shell sees to the terminal of a job that stops. terminal_continued() is the way back. */
@@ -64,7 +65,7 @@ static void restore_and_stop(int signal)
 {
 	(void)signal;
 	terminal_restore();
-	raise(SIGSTOP);
+	pthread_kill(pthread_self(), SIGSTOP);
 }
 
 static void catch_signals(void)

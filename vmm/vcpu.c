@@ -287,20 +287,11 @@ int vcpus_reset(struct vcpus *vcpus, const struct arch_entry *entry)
 
 static int start_one(struct vcpu *vcpu)
 {
-	sigset_t all, before;
-	pthread_attr_t attr;
-	int r;
+	const int r = host_thread_start(&vcpu->thread, VCPU_STACK, vcpu_thread, vcpu);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, VCPU_STACK);
-	r = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r != 0) {
-		log_error("vcpu%u: no thread: %s", vcpu->index, strerror(r));
-		return -r;
+		log_error("vcpu%u: no thread: %s", vcpu->index, strerror(-r));
+		return r;
 	}
 	vcpu->started = true;
 	return 0;

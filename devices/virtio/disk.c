@@ -201,7 +201,7 @@ unsigned disk_reap(struct disk *disk)
 	unsigned total = 0, count;
 	eventfd_t ignored;
 
-	eventfd_read(disk->event_fd, &ignored);
+	read(disk->event_fd, &ignored, sizeof(ignored));
 	do {
 		count = reap(disk, 0);
 		total += count;

@@ -17,6 +17,7 @@
 #include "devices/virtio/msix.h"
 #include "devices/virtio/pci_common.h"
 #include "vmm/base/bus.h"
+#include "vmm/base/host.h"
 #include "vmm/base/irq.h"
 #include "vmm/base/kvm.h"
 #include "vmm/base/log.h"
@@ -131,7 +132,7 @@ static void kick(struct virtio_device *dev, unsigned queue)
 {
 	struct virtio_pci *p = dev->transport;
 
-	eventfd_write(p->doorbells[queue].fd, 1);
+	host_eventfd_add(p->doorbells[queue].fd);
 }
 
 static void doorbell_rang(void *ctx, uint32_t events)
@@ -141,7 +142,7 @@ static void doorbell_rang(void *ctx, uint32_t events)
 	eventfd_t count;
 
 	(void)events;
-	eventfd_read(bell->fd, &count);
+	read(bell->fd, &count, sizeof(count));
 	pthread_mutex_lock(&dev->lock);
 	virtio_device_run(dev, bell->queue);
 	pthread_mutex_unlock(&dev->lock);

@@ -19,6 +19,8 @@
 #include <unistd.h>
 #include <linux/aio_abi.h>
 
+#include "vmm/base/host.h"
+
 struct eventfd_signaller {
 	pthread_mutex_t lock; /* one read at a time; a leaf */
 	aio_context_t aio;    /* 0: none yet, or none to be had */
@@ -95,7 +97,7 @@ bool eventfd_signal(struct eventfd_signaller *signaller, int fd)
 	/* A full counter says all that one more could say. */
 	if (fd < 0 || poll(&ready, 1, 0) < 0 || ready.revents & POLLNVAL)
 		return false;
-	return !(ready.revents & POLLOUT) || eventfd_write(fd, 1) == 0;
+	return !(ready.revents & POLLOUT) || host_eventfd_add(fd);
 }
 
 uint64_t eventfd_take(int fd)
@@ -105,5 +107,5 @@ uint64_t eventfd_take(int fd)
 
 	if (preadv2(fd, &iov, 1, -1, RWF_NOWAIT) == sizeof(count))
 		return count;
-	return errno == EOPNOTSUPP && eventfd_read(fd, &count) == 0 ? count : 0;
+	return errno == EOPNOTSUPP && read(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
 }

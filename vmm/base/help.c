@@ -16,7 +16,7 @@ int help_print(const char *text)
 			column += printf("%*s", EXPLAINED_AT - column, "");
 			continue;
 		}
-		putchar(*text);
+		fputc(*text, stdout);
 		column = *text == '\n' ? 0 : column + 1;
 	}
 	/* What was not taken above is remembered by the stream. */

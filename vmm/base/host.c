@@ -238,7 +238,7 @@ int host_real_path(const char *path, char *buffer, size_t size)
 
 int host_stat(const char *path, struct stat *st)
 {
-	return stat(path, st) < 0 ? -errno : 0;
+	return fstatat(AT_FDCWD, path, st, 0) < 0 ? -errno : 0;
 }
 
 int host_access(const char *path, int mode)
@@ -246,9 +246,14 @@ int host_access(const char *path, int mode)
 	return faccessat(AT_FDCWD, path, mode, AT_EACCESS) < 0 ? -errno : 0;
 }
 
-static int compare_names(const void *a, const void *b)
+static int is_named(const struct dirent *entry)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	return entry->d_name[0] != '.';
+}
+
+static int compare_names(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
 void host_list_free(struct host_list *list)
@@ -261,50 +266,20 @@ void host_list_free(struct host_list *list)
 
 int host_list(const char *path, struct host_list *list)
 {
-	struct dirent *entry;
-	size_t room = 0;
-	DIR *dir;
-	int error;
+	struct dirent **entries;
+	const int count = scandir(path, &entries, is_named, compare_names);
 
 	*list = (struct host_list){0};
-	dir = opendir(path);
-	if (!dir)
+	if (count < 0)
 		return -errno;
-	while (errno = 0, (entry = readdir(dir)) != NULL) {
-		if (entry->d_name[0] == '.')
-			continue;
-		if (list->count == LIST_LIMIT) {
-			error = -EFBIG;
-			goto free_names;
-		}
-		if (list->count == room) {
-			size_t larger = room ? room * 2 : 16;
-			char **names = realloc(list->names, larger * sizeof(*names));
-
-			error = -ENOMEM;
-			if (!names)
-				goto free_names;
-			list->names = names;
-			room = larger;
-		}
-		error = -ENOMEM;
-		list->names[list->count] = strdup(entry->d_name);
-		if (!list->names[list->count])
-			goto free_names;
-		list->count++;
-	}
-	error = -errno;
-	if (error)
-		goto free_names;
-	closedir(dir);
-	if (list->count)
-		qsort(list->names, list->count, sizeof(*list->names), compare_names);
-	return 0;
-
-free_names:
-	closedir(dir);
+	/* Each name moves to where its entry began: it is what is freed. */
+	for (int i = 0; i < count; i++)
+		memmove(entries[i], entries[i]->d_name, strlen(entries[i]->d_name) + 1);
+	*list = (struct host_list){.names = (char **)entries, .count = (size_t)count};
+	if (count <= LIST_LIMIT)
+		return 0;
 	host_list_free(list);
-	return error;
+	return -EFBIG;
 }
 
 /* ---- files ----------------------------------------------------------------------------------- */
@@ -442,17 +417,16 @@ int host_open_pty(char *name, size_t size)
 {
 	int fd = open_path("/dev/ptmx", O_RDWR | O_NONBLOCK, 0);
 	struct termios mode;
-	int error, peer;
+	int unlocked = 0, peer;
+	unsigned number;
 
 	if (fd < 0)
 		return fd;
-	if (unlockpt(fd) < 0)
+	if (ioctl(fd, TIOCSPTLCK, &unlocked) < 0 || ioctl(fd, TIOCGPTN, &number) < 0 ||
+	    tcgetattr(fd, &mode) < 0)
 		return close_with(fd, -errno);
-	error = ptsname_r(fd, name, size);
-	if (error)
-		return close_with(fd, -error);
-	if (tcgetattr(fd, &mode) < 0)
-		return close_with(fd, -errno);
+	if ((size_t)snprintf(name, size, "/dev/pts/%u", number) >= size)
+		return close_with(fd, -ERANGE);
 	cfmakeraw(&mode);
 	if (tcsetattr(fd, TCSANOW, &mode) < 0)
 		return close_with(fd, -errno);
@@ -563,7 +537,7 @@ uint64_t host_memlock_limit(void)
 {
 	struct rlimit limit;
 
-	if (may_lock_all() || getrlimit(RLIMIT_MEMLOCK, &limit) < 0 ||
+	if (may_lock_all() || prlimit(0, RLIMIT_MEMLOCK, NULL, &limit) < 0 ||
 	    limit.rlim_cur == RLIM_INFINITY)
 		return UINT64_MAX;
 	return limit.rlim_cur;

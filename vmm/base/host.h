@@ -9,6 +9,7 @@
 #ifndef SLUICE_BASE_HOST_H
 #define SLUICE_BASE_HOST_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -155,6 +156,8 @@ void host_listener_close(struct host_listener *listener);
 
 /* Is @fd, which another process sent, an eventfd? -EINVAL it is something else. See eventfd.h. */
 int host_check_eventfd(int fd);
+/* Add one to an eventfd of our own, as its flags say. False, with errno: not added. */
+bool host_eventfd_add(int fd);
 /* Can nobody cut the file behind @fd any more? Sealed so, if it was not and may be. */
 bool host_size_is_sealed(int fd);
 /*
@@ -203,5 +206,10 @@ const char *host_strerror(int error);
 
 /* Bytes that this process may pin: UINT64_MAX without a limit (RLIMIT_MEMLOCK, CAP_IPC_LOCK). */
 uint64_t host_memlock_limit(void);
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+/* As pthread_create() does, with @stack bytes for the stack and all signals blocked: those are the caller's. */
+int host_thread_start(pthread_t *thread, size_t stack, void *(*run)(void *ctx), void *ctx);
 
 #endif

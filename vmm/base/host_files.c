@@ -10,19 +10,19 @@ int host_raise_nofile(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit) < 0)
 		return -errno;
 	if (limit.rlim_cur == limit.rlim_max)
 		return 0;
 	limit.rlim_cur = limit.rlim_max;
-	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -errno : 0;
+	return prlimit(0, RLIMIT_NOFILE, &limit, NULL) < 0 ? -errno : 0;
 }
 
 uint64_t host_nofile(void)
 {
 	struct rlimit limit;
 
-	return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 0 : limit.rlim_cur;
+	return prlimit(0, RLIMIT_NOFILE, NULL, &limit) < 0 ? 0 : limit.rlim_cur;
 }
 
 const char *host_strerror(int error)

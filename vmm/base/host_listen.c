@@ -15,6 +15,12 @@
 
 #define QUEUE 16
 
+/* What is at @path itself, be it a link. */
+static int look(const char *path, struct stat *st)
+{
+	return fstatat(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
+}
+
 /* Is the socket at @address one that nobody listens on any more? */
 static bool is_stale(const struct sockaddr_un *address)
 {
@@ -53,12 +59,12 @@ int host_listen_unix(const char *path, struct host_listener *listener)
 		return -errno;
 	rc = bind_private(fd, &address);
 	if (rc == -EADDRINUSE) {
-		if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		if (look(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 			rc = -EEXIST;
 		else if (is_stale(&address) && unlink(path) == 0)
 			rc = bind_private(fd, &address);
 	}
-	if (!rc && (listen(fd, QUEUE) || stat(path, &st)))
+	if (!rc && (listen(fd, QUEUE) || look(path, &st)))
 		rc = -errno;
 	if (rc) {
 		close(fd);
@@ -74,11 +80,18 @@ void host_listener_close(struct host_listener *listener)
 	struct stat st;
 
 	/* Not one that another process has put there since. */
-	if (lstat(listener->path, &st) == 0 && st.st_dev == listener->device &&
+	if (look(listener->path, &st) == 0 && st.st_dev == listener->device &&
 	    st.st_ino == listener->inode)
 		unlink(listener->path);
 	close(listener->fd);
 	listener->fd = -1;
+}
+
+bool host_eventfd_add(int fd)
+{
+	const uint64_t one = 1;
+
+	return write(fd, &one, sizeof(one)) == sizeof(one);
 }
 
 int host_check_eventfd(int fd)

@@ -15,6 +15,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "vmm/base/host.h"
+
 #define BATCH      16
 #define NS_PER_SEC 1000000000ull
 
@@ -132,10 +134,8 @@ void loop_destroy(struct loop *loop)
 
 static void wake(struct loop *loop)
 {
-	uint64_t one = 1;
-
 	/* A full counter (EAGAIN) wakes as well. */
-	while (write(loop->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+	while (!host_eventfd_add(loop->wake_fd) && errno == EINTR)
 		;
 }
 

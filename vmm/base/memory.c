@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,26 +236,16 @@ static void *populate_thread(void *arg)
 	return NULL;
 }
 
-/* Helpers; fewer than wanted are only slower. Signals are the business of the caller's thread. */
+/* Helpers; fewer than wanted are only slower. */
 static unsigned start_helpers(struct populate *work, pthread_t *helpers, unsigned wanted)
 {
-	sigset_t all, before;
-	pthread_attr_t attr;
 	unsigned count = 0;
 
-	if (wanted == 0)
-		return 0;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, POPULATE_STACK);
 	while (count < wanted &&
-	       pthread_create(&helpers[count], &attr, populate_thread, work) == 0) {
+	       host_thread_start(&helpers[count], POPULATE_STACK, populate_thread, work) == 0) {
 		pthread_setname_np(helpers[count], "populate");
 		count++;
 	}
-	pthread_attr_destroy(&attr);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return count;
 }
 

@@ -288,7 +288,7 @@ static int to_guest(struct work *work, const char *address)
 	printf("%s: %s -> %s", address, before.driver ? before.driver : "no driver", driver);
 	if (after.cdev.exists)
 		printf(", %s", after.cdev.path);
-	putchar('\n');
+	fputc('\n', stdout);
 	if (!after.vfio_cdev)
 		log_warn("%s: the kernel makes no device node for it; see: sluice check %s",
 			 address, address);

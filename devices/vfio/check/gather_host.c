@@ -4,6 +4,7 @@
 #include "vmm/base/host_memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,7 +162,8 @@ static void gather_iommufd(const struct check_source *source, const struct check
 
 	if (source->root[0])
 		return; /* what is in another root must not be asked through this host's node */
-	fd = request->iommufd >= 0 ? dup(request->iommufd) : host_open_iommu();
+	fd = request->iommufd >= 0 ? fcntl(request->iommufd, F_DUPFD_CLOEXEC, 0)
+				   : host_open_iommu();
 	if (fd < 0)
 		return;
 	facts->iommufd_present = true;

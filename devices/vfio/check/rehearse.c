@@ -5,6 +5,7 @@
  * the kernel resets the device when it is bound to iommufd and again when it is closed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
@@ -169,7 +170,8 @@ void check_rehearse(const struct check_request *request, struct check_facts *fac
 		r->open = device;
 		return;
 	}
-	iommufd = request->iommufd >= 0 ? dup(request->iommufd) : host_open_iommu();
+	iommufd = request->iommufd >= 0 ? fcntl(request->iommufd, F_DUPFD_CLOEXEC, 0)
+					: host_open_iommu();
 	if (iommufd < 0) {
 		r->iommufd = request->iommufd >= 0 ? -errno : iommufd;
 		goto close_device;

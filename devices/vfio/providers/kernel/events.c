@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "devices/vfio/message.h"
 #include "devices/vfio/providers/kernel/kernel.h"
@@ -34,10 +35,10 @@ static void on_event(void *ctx, uint32_t events)
 	const struct vfio_device_events *upward = vdev->events;
 	const bool request = event->index == VFIO_PCI_REQ_IRQ_INDEX;
 	unsigned count = event->count;
-	eventfd_t times;
+	uint64_t times;
 
 	(void)events;
-	if (eventfd_read(event->fd, &times) < 0 || !times)
+	if (read(event->fd, &times, sizeof(times)) != sizeof(times))
 		return;
 	/* Several signals since the last look are one event with the count of the last. */
 	count += (unsigned)times;

@@ -21,7 +21,7 @@ static void on_event(void *ctx, uint32_t events)
 	eventfd_t times;
 
 	(void)events;
-	if (eventfd_read(sd->event_fd, &times) < 0)
+	if (read(sd->event_fd, &times, sizeof(times)) < 0)
 		return;
 	soft_lock(sd);
 	requested = sd->requested;

@@ -36,7 +36,7 @@ void soft_session_poll(struct soft_device *sd)
 	if (readable(sd))
 		soft_signal(sd, sd->session_fd);
 	else
-		eventfd_read(sd->session_fd, &times);
+		read(sd->session_fd, &times, sizeof(times));
 }
 
 void soft_session_end(struct soft_device *sd)

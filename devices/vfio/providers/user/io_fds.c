@@ -3,6 +3,7 @@
  * DEVICE_GET_REGION_IO_FDS: writes of a region that the server takes by eventfd. They save an exit to
  * user space each, and no more: whatever is wrong with them, the writes go by message.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,7 +48,7 @@ static int take(const struct vfio_user_message *reply, const struct vfio_user_pa
 		*entry = (struct vfio_region_ioeventfd){
 			.offset = sub.offset,
 			.size = (uint32_t)sub.size,
-			.fd = dup(packet->fds[sub.fd_index]),
+			.fd = fcntl(packet->fds[sub.fd_index], F_DUPFD_CLOEXEC, 0),
 			.match = sub.flags & KVM_IOEVENTFD_FLAG_DATAMATCH,
 			.datamatch = sub.datamatch,
 		};
