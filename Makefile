@@ -31,8 +31,9 @@ CPPFLAGS = -I. -D_GNU_SOURCE $(if $(HEADERS),-isystem $(HEADERS))
 CFLAGS  = -std=c17 $(OPT) $(SAN) $(WARN) -fno-strict-aliasing -ffunction-sections -fdata-sections \
 	  -fno-asynchronous-unwind-tables -fno-unwind-tables
 LDFLAGS = $(SAN) -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs
-# One segment for code and constants: two would be a page of padding more.
-LDPROG  = $(WHOLE) $(LDFLAGS) -Wl,-z,noseparate-code
+# One segment for code and constants: two would be a page of padding more. What may be uninitialized each file was asked when it
+# was compiled; of functions inlined across files the compiler sees ghosts.
+LDPROG  = $(WHOLE) $(LDFLAGS) -Wl,-z,noseparate-code -Wno-maybe-uninitialized
 LIBS    = -laio -ljansson -lpthread
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
