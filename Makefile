@@ -16,9 +16,11 @@ OPT    ?= -Oz -g
 SAN    ?=
 # The program is compiled as a whole when it is linked; nothing in it computes with floating point, so no function that takes
 # variable arguments need save such registers; its data is aligned as the ABI asks, not for vectors; and what the compiler
-# does for speed at the cost of bytes is off. That takes another twentieth off. Objects for it hold no code yet: what tests link are others.
+# does for speed at the cost of bytes is off. That takes another twelfth off. Objects for it hold no code yet: what tests link
+# are others.
 WHOLE  ?= $(if $(SAN)$(findstring clang,$(CC)),,-flto=auto -mgeneral-regs-only $(if $(filter x86_64,$(ARCH)),-malign-data=abi) \
-	  -fno-inline-functions-called-once -fno-move-loop-invariants -fno-caller-saves -fno-ira-share-spill-slots -fno-tree-ch -fno-plt)
+	  -fno-inline-functions-called-once -fno-move-loop-invariants -fno-caller-saves -fno-ira-share-spill-slots -fno-tree-ch \
+	  -fno-thread-jumps -fno-tree-dominator-opts -fno-jump-tables -fno-plt)
 # The uAPI headers come with the set-up: Debian 12's own have no linux/iommufd.h. Their path is asked for once: a `?=` alone
 # would ask again for each file that is compiled.
 HEADERS ?= $(shell setup/setup --path headers 2>/dev/null)
