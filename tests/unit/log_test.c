@@ -90,6 +90,8 @@ Test(log, writes_up_to_its_level)
 	}
 }
 
+/* Of the whole process, which the stand-in has one of for all tests. */
+#ifndef SUPPORT_STAND_IN
 Test(log, the_reason_of_an_end_is_said_where_no_error_was)
 {
 	char *text;
@@ -99,11 +101,12 @@ Test(log, the_reason_of_an_end_is_said_where_no_error_was)
 	log_unsaid(-ENOMEM);
 	log_unsaid(-EIO);
 	text = text_of(path);
-	cr_expect_not_null(strstr(text, "error: Cannot allocate memory\n"), "%s", text);
-	cr_expect_null(strstr(text, "Input/output"), "%s", text);
+	cr_expect(strstr(text, "error: Cannot allocate memory\n"), "%s", text);
+	cr_expect(!strstr(text, "Input/output"), "%s", text);
 	free(text);
 	close_log();
 }
+#endif
 
 Test(log, a_full_log_file_loses_no_message)
 {
