@@ -91,7 +91,7 @@ static int create_base(struct service *service)
 	    (r = signals_create(service->loop, signal_arrived, service, &service->signals)) < 0 ||
 	    (r = iommufd_ctx_create(&service->ictx)) < 0 ||
 	    (r = ioas_create(service->ictx, &service->ioas)) < 0)
-		log_error("serve: %s", host_strerror(-r));
+		log_failure(r, "serve");
 	return r;
 }
 

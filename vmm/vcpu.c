@@ -289,10 +289,8 @@ static int start_one(struct vcpu *vcpu)
 {
 	const int r = host_thread_start(&vcpu->thread, VCPU_STACK, vcpu_thread, vcpu);
 
-	if (r != 0) {
-		log_error("vcpu%u: no thread: %s", vcpu->index, strerror(-r));
-		return r;
-	}
+	if (r != 0)
+		return log_failure(r, "vcpu%u: no thread", vcpu->index);
 	vcpu->started = true;
 	return 0;
 }

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,10 +95,8 @@ static int carry_out(struct work *work, const char *address, const struct bind_p
 		log_debug("%s: %s > %s", address,
 			  strcmp(step->text, "\n") ? step->text : "(nothing)", step->path);
 		ret = host_write_text(check_path(&work->source, "%s", step->path), step->text);
-		if (ret < 0 && !step->may_fail) {
-			log_error("%s: cannot write %s: %s", address, step->path, strerror(-ret));
-			return ret;
-		}
+		if (ret < 0 && !step->may_fail)
+			return log_failure(ret, "%s: cannot write %s", address, step->path);
 	}
 	return 0;
 }
@@ -136,8 +133,7 @@ static int remember(struct work *work, const struct check_facts *facts)
 		}
 	}
 	if (ret < 0)
-		log_error("%s: cannot remember its driver in %s: %s", facts->address, path,
-			  strerror(-ret));
+		log_failure(ret, "%s: cannot remember its driver in %s", facts->address, path);
 	return ret;
 }
 

@@ -292,7 +292,7 @@ static int explain_listen(const char *path, int error)
 		log_error("--socket %s: longer than a socket's path may be (107 bytes)", path);
 		break;
 	default:
-		log_error("--socket %s: %s", path, strerror(-error));
+		log_failure(error, "--socket %s", path);
 		break;
 	}
 	return error;

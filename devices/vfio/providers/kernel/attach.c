@@ -74,7 +74,7 @@ static void hwpt_put(struct kernel_ioas *space, struct kernel_hwpt *hwpt)
 	destroy.id = hwpt->id;
 	rc = kernel_iommufd_ioctl(space->iommufd, IOMMU_DESTROY, &destroy);
 	if (rc)
-		log_error("vfio: page table %u stays in the kernel: %s", hwpt->id, strerror(-rc));
+		log_failure(rc, "vfio: page table %u stays in the kernel", hwpt->id);
 	while (*link != hwpt)
 		link = &(*link)->next;
 	*link = hwpt->next;

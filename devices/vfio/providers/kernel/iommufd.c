@@ -34,7 +34,7 @@ static int explain_open(int error)
 			"may: --iommufd fd=N");
 		break;
 	default:
-		log_error("/dev/iommu: %s", host_strerror(-error));
+		log_failure(error, "/dev/iommu");
 		break;
 	}
 	return error;
@@ -182,9 +182,10 @@ static int explain_map(struct kernel_ioas *space, const struct ioas_area *area, 
 		explain_range(space, area);
 		break;
 	default:
-		log_error("vfio: guest memory 0x%" PRIx64 "-0x%" PRIx64
-			  " cannot be mapped for DMA: %s",
-			  area->iova, last, strerror(-error));
+		log_failure(error,
+			    "vfio: guest memory 0x%" PRIx64 "-0x%" PRIx64
+			    " cannot be mapped for DMA",
+			    area->iova, last);
 		break;
 	}
 	return error;
@@ -271,8 +272,8 @@ static void mirror_unmap(void *ctx, const struct ioas_area *area)
 	if (!rc)
 		space->mapped -= area->length;
 	else if (rc != -ENOENT)
-		log_error("vfio: guest memory at 0x%" PRIx64 " stays mapped for DMA: %s",
-			  area->iova, strerror(-rc));
+		log_failure(rc, "vfio: guest memory at 0x%" PRIx64 " stays mapped for DMA",
+			    area->iova);
 }
 
 static const struct ioas_mirror_ops mirror_ops = {
@@ -336,8 +337,7 @@ void kernel_space_put(struct kernel_ioas *space)
 		ioas_mirror_remove(space->ioas, space);
 	rc = destroy_object(iommufd, space->id);
 	if (rc)
-		log_error("vfio: address space %u stays in the kernel: %s", space->id,
-			  strerror(-rc));
+		log_failure(rc, "vfio: address space %u stays in the kernel", space->id);
 	while (*link != space)
 		link = &(*link)->next;
 	*link = space->next;
