@@ -264,6 +264,9 @@ int check_gather_host(struct check_arena *arena, const struct check_request *req
 int check_gather_device(struct check_arena *arena, const struct check_request *request,
 			struct check_facts *facts);
 
+/* /dev/iommu, the caller's (request->iommufd) or our own; closed by who asks. -errno. */
+int check_open_iommu(const struct check_request *request);
+
 /* Fill facts->rehearsal: open, bind, attach, ask, close. The device is reset by it. */
 void check_rehearse(const struct check_request *request, struct check_facts *facts);
 

@@ -405,10 +405,11 @@ static void judge_bars(struct judge *judge)
 
 	for (unsigned i = 0; i < CHECK_BARS; i++) {
 		const struct check_resource *bar = &f->bars[i];
-		const char *size = judge_size(judge, bar->size);
+		const char *size;
 
 		if (!bar->size)
 			continue;
+		size = judge_size(judge, bar->size);
 		list = judge_join(
 			judge, list,
 			judge_format(judge, "%u: %s%s%s", i, size,

@@ -139,6 +139,16 @@ static unsigned probe_iommufd(int fd)
 	return features;
 }
 
+int check_open_iommu(const struct check_request *request)
+{
+	int fd = request->iommufd;
+
+	if (fd < 0)
+		return host_open_iommu();
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
 static void gather_iommufd(const struct check_source *source, const struct check_request *request,
 			   struct check_facts *facts)
 {
@@ -162,8 +172,7 @@ static void gather_iommufd(const struct check_source *source, const struct check
 
 	if (source->root[0])
 		return; /* what is in another root must not be asked through this host's node */
-	fd = request->iommufd >= 0 ? fcntl(request->iommufd, F_DUPFD_CLOEXEC, 0)
-				   : host_open_iommu();
+	fd = check_open_iommu(request);
 	if (fd < 0)
 		return;
 	facts->iommufd_present = true;

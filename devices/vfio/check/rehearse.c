@@ -5,7 +5,6 @@
  * the kernel resets the device when it is bound to iommufd and again when it is closed.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
@@ -170,10 +169,9 @@ void check_rehearse(const struct check_request *request, struct check_facts *fac
 		r->open = device;
 		return;
 	}
-	iommufd = request->iommufd >= 0 ? fcntl(request->iommufd, F_DUPFD_CLOEXEC, 0)
-					: host_open_iommu();
+	iommufd = check_open_iommu(request);
 	if (iommufd < 0) {
-		r->iommufd = request->iommufd >= 0 ? -errno : iommufd;
+		r->iommufd = iommufd;
 		goto close_device;
 	}
 	r->bind = bind_device(device, iommufd, request, &device_id);
