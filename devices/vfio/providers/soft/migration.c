@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "devices/vfio/migration_states.h"
+#include "devices/vfio/own_log.h"
 #include "devices/vfio/providers/soft/soft.h"
 
 #define CHUNK 262144u /* of the stream at a time: the lock is held meanwhile */
@@ -211,45 +212,15 @@ const struct vfio_migration_ops soft_migration_ops = {
 
 /* ---- DMA log ------------------------------------------------------------------------------------ */
 
-void soft_log_free(struct soft_device *sd)
-{
-	if (sd->model.log.running)
-		dirty_log_stop(&sd->model.log);
-	free(sd->log_ranges);
-	free(sd->log_bitmap);
-	sd->log_ranges = NULL;
-	sd->log_bitmap = NULL;
-}
-
 static int log_start(struct vfio_device *vdev, const struct vfio_log_range *ranges, uint32_t count,
 		     uint64_t *page_size)
 {
 	struct soft_device *sd = soft_device(vdev);
-	struct dirty_log_range *copy = calloc(count, sizeof(*copy));
-	uint64_t size = *page_size, bytes = 0, *bitmap = NULL;
-	int rc = copy ? 0 : -ENOMEM;
+	int rc;
 
-	for (uint32_t i = 0; rc == 0 && i < count; i++)
-		copy[i] = (struct dirty_log_range){ranges[i].iova, ranges[i].length};
-	if (rc == 0)
-		rc = dirty_log_size(copy, count, &size, &bytes);
-	if (rc == 0) {
-		bitmap = malloc(bytes);
-		rc = bitmap ? 0 : -ENOMEM;
-	}
 	soft_lock(sd);
-	if (rc == 0)
-		rc = dirty_log_start(&sd->model.log, copy, count, size, bitmap);
-	if (rc == 0) {
-		sd->log_ranges = copy;
-		sd->log_bitmap = bitmap;
-		*page_size = size;
-	}
+	rc = vfio_own_log_start(&sd->model.log, ranges, count, page_size);
 	soft_unlock(sd);
-	if (rc) {
-		free(copy);
-		free(bitmap);
-	}
 	return rc;
 }
 
@@ -258,7 +229,7 @@ static int log_stop(struct vfio_device *vdev)
 	struct soft_device *sd = soft_device(vdev);
 
 	soft_lock(sd);
-	soft_log_free(sd);
+	vfio_own_log_free(&sd->model.log);
 	soft_unlock(sd);
 	return 0;
 }

@@ -10,6 +10,7 @@
 
 #include "devices/vfio/message.h"
 #include "devices/vfio/migration_states.h"
+#include "devices/vfio/own_log.h"
 #include "devices/vfio/providers/soft/soft.h"
 
 /* An id that no object has: what is emulated cannot be asked for hardware (iommufd answers ENOENT). */
@@ -68,7 +69,7 @@ static void soft_close(struct vfio_device *vdev)
 	soft_irqs_close(sd);
 	soft_lock(sd);
 	soft_session_end(sd);
-	soft_log_free(sd);
+	vfio_own_log_free(&sd->model.log);
 	soft_unlock(sd);
 }
 

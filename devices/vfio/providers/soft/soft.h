@@ -73,7 +73,8 @@ struct soft_device {
 	pthread_mutex_t lock; /* all that follows, unless said otherwise */
 	atomic_uint waiting;  /* for the lock */
 	bool open, kicked, stop;
-	uint32_t irq_type; /* VFIO_PCI_INTX_ or MSIX_IRQ_INDEX is in use; VFIO_PCI_NUM_IRQS: none */
+	uint32_t
+		irq_type; /* under irq_lock: VFIO_PCI_INTX_ or MSIX_IRQ_INDEX is in use; VFIO_PCI_NUM_IRQS: none */
 	bool low_power;
 	int *vectors; /* of each, -1: none */
 	int err, req;
@@ -98,8 +99,6 @@ struct soft_device {
 	struct soft_space *spaces;
 	struct loop_source *event_source;
 	unsigned request_count;
-	struct dirty_log_range *log_ranges;
-	uint64_t *log_bitmap;
 	struct soft_memory bar0, bar2;
 	struct soft_ioeventfd *ioeventfds[SOFT_IOEVENTFDS]; /* under irq_lock */
 	struct reference_device model;
@@ -175,6 +174,5 @@ extern const struct vfio_migration_ops soft_migration_ops;
 extern const struct vfio_log_ops soft_log_ops;
 void soft_session_end(struct soft_device *sd);  /* under the lock; no session is fine */
 void soft_session_poll(struct soft_device *sd); /* under the lock: can something be read? */
-void soft_log_free(struct soft_device *sd);     /* under the lock */
 
 #endif

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/vfio/own_log.h"
 #include "devices/vfio/providers/user/user.h"
-#include "vmm/base/log.h"
 
 static uint64_t pages_of(uint64_t length, uint64_t page_size)
 {
@@ -22,13 +22,6 @@ static size_t words_of(uint64_t pages)
 
 /* ---- our log (under log_lock) -------------------------------------------------------------------- */
 
-static void clear_log(struct user_device *ud)
-{
-	free((void *)(uintptr_t)ud->log.ranges);
-	free(ud->log.bitmap);
-	dirty_log_stop(&ud->log);
-}
-
 void user_log_note(struct user_device *ud, uint64_t iova, uint64_t length)
 {
 	if (!length)
@@ -41,39 +34,11 @@ void user_log_note(struct user_device *ud, uint64_t iova, uint64_t length)
 void user_log_free(struct user_device *ud)
 {
 	pthread_mutex_lock(&ud->log_lock);
-	clear_log(ud);
+	vfio_own_log_free(&ud->log);
 	pthread_mutex_unlock(&ud->log_lock);
 }
 
 /* ---- start and stop ----------------------------------------------------------------------------- */
-
-/* Before the server starts, so that no write of ours falls between. */
-static int make_log(struct user_device *ud, const struct vfio_log_range *ranges, uint32_t count,
-		    uint64_t page_size)
-{
-	struct dirty_log_range *copy = calloc(count, sizeof(*copy));
-	uint64_t *bitmap = NULL, bytes = 0;
-	int rc = copy ? 0 : -ENOMEM;
-
-	for (uint32_t i = 0; i < count && !rc; i++)
-		copy[i] = (struct dirty_log_range){ranges[i].iova, ranges[i].length};
-	if (!rc)
-		rc = dirty_log_size(copy, count, &page_size, &bytes);
-	if (!rc) {
-		bitmap = malloc(bytes);
-		rc = bitmap ? 0 : -ENOMEM;
-	}
-	pthread_mutex_lock(&ud->log_lock);
-	clear_log(ud);
-	if (!rc)
-		rc = dirty_log_start(&ud->log, copy, count, page_size, bitmap);
-	pthread_mutex_unlock(&ud->log_lock);
-	if (rc) {
-		free(copy);
-		free(bitmap);
-	}
-	return rc;
-}
 
 static int log_start(struct vfio_device *vdev, const struct vfio_log_range *ranges, uint32_t count,
 		     uint64_t *page_size)
@@ -81,11 +46,16 @@ static int log_start(struct vfio_device *vdev, const struct vfio_log_range *rang
 	struct user_device *ud = user_device(vdev);
 	const size_t size = sizeof(struct vfio_user_logging_control) + count * sizeof(*ranges);
 	struct vfio_user_logging_control control = {.page_size = *page_size, .num_ranges = count};
+	uint64_t size_of_ours = *page_size;
 	uint8_t *payload;
 	size_t got = 0;
 	int rc;
 
-	rc = make_log(ud, ranges, count, *page_size);
+	/* Before the server starts, so that no write of ours falls between. */
+	pthread_mutex_lock(&ud->log_lock);
+	vfio_own_log_free(&ud->log);
+	rc = vfio_own_log_start(&ud->log, ranges, count, &size_of_ours);
+	pthread_mutex_unlock(&ud->log_lock);
 	if (rc)
 		return rc;
 	payload = malloc(size);
