@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "vmm/base/log.h"
+#include "vmm/base/text.h"
 
 /* The place of the @length bytes at @word in @words, which are parted by ", "; -1: they are not there. */
 static int find(const char *words, const char *word, size_t length)
@@ -92,8 +93,7 @@ int keys_missing(const struct option_keys *keys, const char *what)
 
 int keys_switch(const struct option_keys *keys, bool *out)
 {
-	*out = keys->value == NULL || strcmp(keys->value, "on") == 0;
-	return *out || strcmp(keys->value, "off") == 0 ? 0 : keys_refuse(keys, "on or off");
+	return text_switch(keys->value, out) ? 0 : keys_refuse(keys, "on or off");
 }
 
 int keys_text(const struct option_keys *keys, char **out)

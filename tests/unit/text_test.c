@@ -58,3 +58,17 @@ Test(text, bytes_follow_their_layout)
 	cr_assert_not(text_bytes("5g", "xx", mac));
 	cr_assert_not(text_bytes("52-54", "xx:xx", mac));
 }
+
+Test(text, a_switch_is_on_off_or_missing)
+{
+	static const char *const bad[] = {"", "On", "off ", "1", "true"};
+	bool on = false;
+
+	cr_assert(text_switch("on", &on) && on);
+	cr_assert(text_switch("off", &on) && !on);
+	cr_assert(text_switch(NULL, &on) && on);
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		cr_assert(!text_switch(bad[i], &on), "%s", bad[i]);
+		cr_assert(on, "touched by %s", bad[i]);
+	}
+}

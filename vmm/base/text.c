@@ -41,6 +41,17 @@ bool text_fd(const char *text, int *out)
 	return true;
 }
 
+bool text_switch(const char *text, bool *out)
+{
+	if (text == NULL || strcmp(text, "on") == 0)
+		*out = true;
+	else if (strcmp(text, "off") == 0)
+		*out = false;
+	else
+		return false;
+	return true;
+}
+
 bool text_size(const char *text, uint64_t *out)
 {
 	static const char units[] = "kmgt";

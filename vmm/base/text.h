@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /*
- * Each takes NULL for a value that is missing, and returns false, with *@out untouched, for what is
+ * Each but the switch takes NULL for a value that is missing as malformed; each returns false, with *@out untouched, for what is
  * malformed or too large.
  */
 
@@ -19,6 +19,9 @@ bool text_number(const char *text, int base, uint64_t max, uint64_t *out);
 
 /* "fd=N": the number of an open descriptor. */
 bool text_fd(const char *text, int *out);
+
+/* A switch: "on" is true, "off" false; a value that is missing is "on". */
+bool text_switch(const char *text, bool *out);
 
 /* Bytes, with K, M, G or T behind the number for powers of 1024: "512M", "65536". */
 bool text_size(const char *text, uint64_t *out);

@@ -21,17 +21,6 @@ static bool number(const char *text, uint32_t max, uint32_t *out)
 	return true;
 }
 
-static bool truth(const char *text, bool *out)
-{
-	if (!text || !strcmp(text, "on"))
-		*out = true;
-	else if (!strcmp(text, "off"))
-		*out = false;
-	else
-		return false;
-	return true;
-}
-
 static bool memory(const char *text, uint64_t *out)
 {
 	uint64_t size;
@@ -141,7 +130,7 @@ static const char *take(struct soft_keys *keys, const struct rule *rule, const c
 	case NUMBER:
 		return number(value, rule->max, out) ? NULL : "a number";
 	case SWITCH:
-		return truth(value, out) ? NULL : "on or off";
+		return text_switch(value, out) ? NULL : "on or off";
 	case VECTORS:
 		return number(value, rule->max, out) && keys->vectors > 0
 			       ? NULL

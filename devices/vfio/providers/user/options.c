@@ -18,17 +18,6 @@ static int refuse(const struct vfio_config *config, const char *key, const char 
 	return vfio_error(config->name, -EINVAL, "%s takes %s", key, allowed);
 }
 
-static bool take_switch(const char *value, bool *out)
-{
-	if (value == NULL || strcmp(value, "on") == 0)
-		*out = true;
-	else if (strcmp(value, "off") == 0)
-		*out = false;
-	else
-		return false;
-	return true;
-}
-
 static bool take_seconds(const char *value, unsigned *out_ms)
 {
 	uint64_t seconds;
@@ -66,11 +55,11 @@ static int take_key(const struct vfio_config *config, const struct vfio_key *key
 			       ? 0
 			       : refuse(config, "timeout", "seconds from 1 to 3600");
 	if (strcmp(key->name, "reconnect") == 0)
-		return take_switch(key->value, &out->reconnect)
+		return text_switch(key->value, &out->reconnect)
 			       ? 0
 			       : refuse(config, "reconnect", "on or off");
 	if (strcmp(key->name, "posted-writes") == 0)
-		return take_switch(key->value, &out->posted)
+		return text_switch(key->value, &out->posted)
 			       ? 0
 			       : refuse(config, "posted-writes", "on or off");
 	if (strcmp(key->name, "commands") == 0)
