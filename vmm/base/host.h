@@ -209,7 +209,10 @@ uint64_t host_memlock_limit(void);
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-/* As pthread_create() does, with @stack bytes for the stack and all signals blocked: those are the caller's. */
+/*
+ * As pthread_create() does, with @stack bytes for the stack, 0: as many as is usual, and all signals
+ * blocked: those are the caller's. 0 or -errno.
+ */
 int host_thread_start(pthread_t *thread, size_t stack, void *(*run)(void *ctx), void *ctx);
 
 #endif

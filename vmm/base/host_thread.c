@@ -14,7 +14,8 @@ int host_thread_start(pthread_t *thread, size_t stack, void *(*run)(void *ctx), 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, stack);
+	if (stack)
+		pthread_attr_setstacksize(&attr, stack);
 	error = pthread_create(thread, &attr, run, ctx);
 	pthread_attr_destroy(&attr);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

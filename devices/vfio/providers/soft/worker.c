@@ -4,13 +4,12 @@
  * the lock, or a long request inside the device would keep vCPUs from its registers.
  */
 #include <errno.h>
-#include <signal.h>
-#include <string.h>
 #include <time.h>
 
 #include "devices/vfio/message.h"
 #include "devices/vfio/providers/soft/soft.h"
 #include "vmm/base/dma.h"
+#include "vmm/base/host.h"
 
 void soft_lock(struct soft_device *sd)
 {
@@ -122,17 +121,10 @@ static void *worker(void *ctx)
 
 int soft_worker_start(struct soft_device *sd)
 {
-	sigset_t ending, before;
 	int rc;
 
 	sd->stop = false;
-	/* What ends the process is for the thread that opens the device, whether it takes it now or not. */
-	sigemptyset(&ending);
-	sigaddset(&ending, SIGTERM);
-	sigaddset(&ending, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &ending, &before);
-	rc = -pthread_create(&sd->worker, NULL, worker, sd);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	rc = host_thread_start(&sd->worker, 0, worker, sd);
 	if (rc)
 		return vfio_error(sd->vdev.dev, rc, "no thread for its DMA: %m");
 	pthread_setname_np(sd->worker, "soft-dma");
