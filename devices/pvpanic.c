@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "vmm/base/bus.h"
 #include "vmm/base/log.h"

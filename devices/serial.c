@@ -7,8 +7,6 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 
 #include "vmm/base/bus.h"
 #include "vmm/base/host.h"

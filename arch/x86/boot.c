@@ -126,7 +126,7 @@ int arch_boot_load(const struct arch_machine *machine, const struct arch_boot_fi
 	const struct arch_layout *layout = machine->layout;
 	struct kernel_source source = {.read = read_kernel, .ctx = (void *)&files->kernel};
 	struct kernel_image image;
-	struct boot_placement placement = {0};
+	struct boot_placement placement;
 	uint64_t *sizes = calloc(files->initrd_count + 1, sizeof(*sizes));
 	struct boot_request request = {
 		.layout = layout,

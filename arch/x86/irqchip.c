@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <linux/kvm.h>
-#include <string.h>
 #include <sys/ioctl.h>
 
 #include "arch/arch.h"

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
 
 #include "arch/arch.h"

@@ -17,7 +17,6 @@
 #define RSDP_SIZE   36
 
 /* FADT, 5.2.9 */
-#define FADT_SIZE             276
 #define FADT_FLAG_WBINVD      (1u << 0)
 #define FADT_FLAG_PWR_BUTTON  (1u << 4) /* the button is a device, not fixed hardware */
 #define FADT_FLAG_SLP_BUTTON  (1u << 5)

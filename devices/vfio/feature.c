@@ -211,6 +211,7 @@ static int feature_logging_report(struct vfio_device *vdev,
 {
 	uint64_t end;
 	bool logging;
+
 	if (report->page_size < 4096 || (report->page_size & (report->page_size - 1)))
 		return -EINVAL;
 	if (__builtin_add_overflow(report->iova, report->length, &end))

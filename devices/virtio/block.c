@@ -13,7 +13,6 @@
 #include "devices/virtio/disk.h"
 #include "devices/virtio/pci.h"
 #include "vmm/base/dma.h"
-#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 #include "vmm/base/loop.h"
 

@@ -2,7 +2,6 @@
 #include "devices/virtio/disk.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>

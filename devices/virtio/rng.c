@@ -4,12 +4,10 @@
 #include <errno.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 
 #include "devices/virtio/device.h"
 #include "devices/virtio/pci.h"
-#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 
 #define REQUEST_MAX 4096u /* bytes given per request: a guest that wants more asks again */

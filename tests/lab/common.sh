@@ -51,7 +51,7 @@ lab_ready()
 {
 	local paths
 
-	paths=$("$top_dir/setup/setup" native headers qemu initramfs kernel) || exit 1
+	paths=$("$top_dir/setup/setup" lab) || exit 1
 	{ read -r lab_headers; read -r lab_qemu; read -r lab_initramfs; read -r lab_kernel; } <<<"$paths"
 	product labtools
 	lab_tools=$product

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <linux/pci_regs.h>
 
 #include "devices/vfio/check/gather.h"

@@ -106,9 +106,6 @@ int session_run(struct session *session);
 /* The device's own events for the client, on the loop thread. False: the client does not listen. */
 bool session_signal(struct session *session, unsigned irq_index);
 
-/* Put into the one who calls them all, the frames of these would be one, in which nothing is near. */
-#define APART __attribute__((noinline))
-
 /*
  * The commands, by file. Each returns 0 or the -errno to answer; out->message has id, command and the
  * fixed part of the command, and may be given data and descriptors.
@@ -117,32 +114,32 @@ bool session_signal(struct session *session, unsigned irq_index);
 /* regions.c */
 int session_load_regions(struct session *session);
 int session_region_info(struct session *session, const struct vfio_user_message *in,
-			struct server_reply *out) APART;
+			struct server_reply *out);
 int session_region_read(struct session *session, const struct vfio_user_message *in,
 			struct server_reply *out);
 int session_region_write(struct session *session, const struct vfio_user_message *in,
 			 struct server_reply *out);
 int session_write_multi(struct session *session, const struct vfio_user_message *in,
-			struct server_reply *out) APART;
+			struct server_reply *out);
 int session_io_fds(struct session *session, const struct vfio_user_message *in,
-		   struct server_reply *out) APART;
+		   struct server_reply *out);
 void session_release_doorbells(struct session *session);
 
 /* irqs.c */
 int session_load_irqs(struct session *session);
 int session_set_irqs(struct session *session, const struct vfio_user_message *in,
-		     struct vfio_user_packet *packet) APART;
+		     struct vfio_user_packet *packet);
 void session_release_irqs(struct session *session);
 
 /* dma.c */
 int session_dma_map(struct session *session, const struct vfio_user_message *in,
-		    struct vfio_user_packet *packet) APART;
+		    struct vfio_user_packet *packet);
 int session_dma_unmap(struct session *session, const struct vfio_user_message *in);
 void session_release_maps(struct session *session);
 
 /* feature.c */
 int session_feature(struct session *session, const struct vfio_user_message *in,
-		    struct server_reply *out) APART;
+		    struct server_reply *out);
 int session_mig_data_read(struct session *session, const struct vfio_user_message *in,
 			  struct server_reply *out);
 int session_mig_data_write(struct session *session, const struct vfio_user_message *in);

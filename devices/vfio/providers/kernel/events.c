@@ -2,7 +2,6 @@
 /* ERR and REQ: eventfds of the kernel, delivered on the event loop. */
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "devices/vfio/message.h"

@@ -7,7 +7,6 @@
  * descriptor without them is mapped by all.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"

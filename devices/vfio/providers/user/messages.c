@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What went wrong with a server, why, and what to do about it. */
-#include <string.h>
 #include <unistd.h>
 
 #include "devices/vfio/message.h"
