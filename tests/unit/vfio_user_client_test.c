@@ -295,6 +295,45 @@ Test(user, sparse_areas_are_mapped_and_nothing_else)
 	server_stop(s);
 }
 
+/* Is region 2 to be mapped when its file is @fd, which is closed? By message it can be read all the same. */
+static bool mappable_from(int fd)
+{
+	struct user_server *s = server_start();
+	struct client *c = client_new(s, NULL);
+	struct vfio_region_info *info = NULL;
+	bool mappable;
+	uint32_t value;
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(dup2(fd, s->bar2), s->bar2);
+	close(fd);
+	cr_assert_eq(client_open(c), 0);
+	cr_assert_eq(vfio_device_region_info(c->vdev, 2, &info), 0);
+	mappable = info->flags & VFIO_REGION_INFO_FLAG_MMAP;
+	cr_assert_eq(info->cap_offset > 0, mappable);
+	free(info);
+	cr_assert_eq(vfio_device_read(c->vdev, &value, 4, offset_of(c, 2)), 4);
+	client_free(c);
+	server_stop(s);
+	return mappable;
+}
+
+/* A page of others comes when their owner likes, or not at all: a guest's access would wait for it. */
+Test(user, only_memory_of_small_pages_is_mapped)
+{
+	const int huge = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+	const int small = memfd_create("small", MFD_CLOEXEC);
+	const int disk = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+	cr_assert_eq(ftruncate(small, BAR2_SIZE), 0);
+	cr_assert(mappable_from(small));
+	cr_assert_eq(ftruncate(huge, 2 << 20), 0);
+	cr_assert(!mappable_from(huge));
+	/* Unless the tests were built in memory. */
+	if (fcntl(disk, F_GET_SEALS) < 0)
+		cr_assert(!mappable_from(disk));
+}
+
 Test(user, guest_memory_is_mapped_by_descriptor_once_and_taken_away)
 {
 	struct user_server *s = server_start();

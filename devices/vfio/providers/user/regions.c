@@ -95,6 +95,17 @@ static bool long_enough(const struct user_region *region)
 				   region->info.size <= (uint64_t)size - region->info.offset);
 }
 
+/*
+ * Do the guest's accesses to a mapping of @region wait for nobody? The pages of memory are there, or made; those
+ * of another file come when its owner gives them (FUSE: perhaps never), and a huge page that was punched out
+ * comes back only while there are others. Device nodes have no length and no pages to wait for.
+ */
+static bool waits_for_nobody(const struct user_region *region)
+{
+	return host_file_size(region->fd) < 0 ||
+	       (host_is_memory(region->fd) && !host_huge_page(region->fd));
+}
+
 static const char *check_region(const struct user_region *region, uint32_t index)
 {
 	const uint64_t size = region->info.size;
@@ -152,9 +163,19 @@ static int take(struct user_device *ud, uint32_t index, const struct vfio_user_m
 		packet->fds[0] = -1;
 		if (region->info.offset % PAGE || !long_enough(region))
 			return refuse(ud, index, "is longer than the file that is to back it");
-	} else {
-		vfio_info_cap_free(&region->caps);
 	}
+	if (region->fd >= 0 && !waits_for_nobody(region)) {
+		vfio_info(ud->vdev.dev, 0,
+			  "the file of region %u is no memory of small pages: not mapped, each "
+			  "access goes "
+			  "to the server",
+			  index);
+		close(region->fd);
+		region->fd = -1;
+		region->info.flags &= ~(uint32_t)VFIO_REGION_INFO_FLAG_MMAP;
+	}
+	if (region->fd < 0)
+		vfio_info_cap_free(&region->caps);
 	return 0;
 }
 
