@@ -305,5 +305,7 @@ void session_release_features(struct session *s)
 	set_migration_fd(s, -1);
 	if (s->vdev->dma_logging)
 		small(s, SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL, 0);
+	pthread_mutex_lock(&s->vdev->lock);
 	s->vdev->precopy_info_v2 = false;
+	pthread_mutex_unlock(&s->vdev->lock);
 }

@@ -30,6 +30,7 @@ struct vfio_server {
 	struct host_listener listener;
 	struct loop_source *source;
 	struct loop_source *again; /* timer: listen once more */
+	struct loop_source *left;  /* timer, set by a session's thread that ends: it cannot fail */
 	bool exhausted;            /* it was said that clients cannot be taken */
 
 	/* Loop thread, but the session's own thread reads them. */
@@ -202,7 +203,7 @@ static void *serve_client(void *ctx)
 
 	server->result = session_run(server->session);
 	vfio_user_channel_shutdown(server->channel, server->result);
-	loop_post(server->loop, client_left, server);
+	loop_timer_set(server->loop, server->left, 1);
 	return NULL;
 }
 
@@ -329,15 +330,20 @@ int vfio_server_create(struct loop *loop, struct iommufd_ctx *ictx, struct ioas 
 	rc = loop_add_timer(loop, accept_again, server, &server->again);
 	if (rc)
 		goto close_device;
+	rc = loop_add_timer(loop, client_left, server, &server->left);
+	if (rc)
+		goto remove_again;
 	rc = loop_add_fd(loop, server->listener.fd, EPOLLIN, accept_client, server,
 			 &server->source);
 	if (rc)
-		goto remove_timer;
+		goto remove_left;
 	vfio_info(vdev->dev, 0, "served on %s", config->path);
 	*out = server;
 	return 0;
 
-remove_timer:
+remove_left:
+	loop_remove(loop, server->left);
+remove_again:
 	loop_remove(loop, server->again);
 close_device:
 	vfio_device_close(vdev);
@@ -361,6 +367,7 @@ void vfio_server_destroy(struct vfio_server *server)
 		vfio_user_channel_shutdown(server->channel, -ESHUTDOWN);
 		client_done(server);
 	}
+	loop_remove(server->loop, server->left); /* nobody sets it any more */
 	vfio_device_close(server->vdev);
 	vfio_device_set_events(server->vdev, NULL, NULL);
 	free(server);
