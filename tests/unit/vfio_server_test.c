@@ -592,6 +592,11 @@ static void raise_request(void *ctx)
 	vdev->events->request(vdev->events_ctx, 0);
 }
 
+static void ring(void *ctx)
+{
+	eventfd_write(*(const int *)ctx, 1);
+}
+
 static void wait_readable(int fd)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
@@ -640,7 +645,7 @@ Test(server, a_client_whose_eventfds_block_stops_nobody, .timeout = 120)
 	const uint32_t set = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
 	const uint32_t trigger = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
 	struct server s;
-	int fd = eventfd(0, EFD_CLOEXEC);
+	int fd = eventfd(0, EFD_CLOEXEC), rung = eventfd(0, EFD_CLOEXEC);
 
 	start(&s);
 	struct client *c = new_client(&s);
@@ -652,10 +657,14 @@ Test(server, a_client_whose_eventfds_block_stops_nobody, .timeout = 120)
 	/* On the loop, and on the client's own thread. */
 	cr_assert_eq(loop_post(s.loop, raise_error, &s.device->vdev), 0);
 	cr_assert_eq(loop_post(s.loop, raise_request, &s.device->vdev), 0);
+	cr_assert_eq(loop_post(s.loop, ring, &rung), 0);
 	cr_assert_eq(set_irqs(c, trigger, VFIO_PCI_ERR_IRQ_INDEX, 0, 1, NULL, 0), 0);
 	cr_assert_eq(dma(c, 0), -ENOENT);
+	/* A request that comes when the client has left is for the device. */
+	wait_readable(rung);
 	done(c);
 	done(new_client(&s));
+	close(rung);
 	close(fd);
 	stop(&s);
 }
