@@ -214,7 +214,8 @@ static int migration_get_precopy_info(struct vfio_device *vdev, int data_fd,
 		return -EINVAL;
 	}
 	if (ud->ahead_done == ud->ahead_size) {
-		const uint32_t room = ud->max_data_xfer_size;
+		/* Not what this server moves at once: the next one (reconnect=on) may move more. */
+		const uint32_t room = VFIO_USER_MAX_DATA_XFER_SIZE;
 
 		ud->ahead_done = ud->ahead_size = 0;
 		if (!ud->ahead)
