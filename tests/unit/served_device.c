@@ -340,6 +340,8 @@ static ssize_t served_mig_read(struct vfio_device *vdev, int fd, void *buffer, s
 	const size_t left = SERVED_MEMORY - d->position;
 
 	(void)fd;
+	if (d->fails_at && d->position >= d->fails_at)
+		return -EIO;
 	if (count > 1000)
 		count = 1000;
 	if (count > left)

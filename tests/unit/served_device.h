@@ -46,6 +46,7 @@ struct served_device {
 	enum vfio_device_mig_state state;
 	int session[2]; /* a pipe that stands for the session; [0] the device's */
 	size_t position;
+	size_t fails_at;    /* reads of the session fail behind so many bytes; 0: never */
 	uint64_t log_pages; /* of one range of up to 64 pages */
 };
 

@@ -801,6 +801,17 @@ Test(server, a_device_migrates_by_messages, .timeout = 120)
 	cr_assert_eq(feature(c, state_get, NULL, 0, &got, sizeof(got)), 0);
 	cr_assert_eq(got.device_state, VFIO_DEVICE_STATE_STOP_COPY);
 
+	/* A state that breaks off is no shorter state: less than was asked for would be its end. */
+	state.device_state = VFIO_DEVICE_STATE_STOP;
+	cr_assert_eq(feature(c, state_set, &state, sizeof(state), &got, sizeof(got)), 0);
+	state.device_state = VFIO_DEVICE_STATE_STOP_COPY;
+	cr_assert_eq(feature(c, state_set, &state, sizeof(state), &got, sizeof(got)), 0);
+	s.device->fails_at = 2000;
+	m = (struct vfio_user_message){.command = VFIO_USER_MIG_DATA_READ,
+				       .mig_data = {40008, 40000}};
+	cr_assert_eq(ask_simply(c, &m), -EIO);
+	s.device->fails_at = 0;
+
 	memset(stream, 0x4d, SERVED_MEMORY);
 	state.device_state = VFIO_DEVICE_STATE_RESUMING;
 	cr_assert_eq(feature(c, state_set, &state, sizeof(state), &got, sizeof(got)), 0);

@@ -252,7 +252,10 @@ int session_feature(struct session *s, const struct vfio_user_message *in, struc
 
 /* ---- data --------------------------------------------------------------------------------------- */
 
-/* Less than was asked for means that there is no more: so as much as there is. */
+/*
+ * Less than was asked for means that there is no more: so as much as there is. What fails on the way is an error
+ * therefore, or the client took a stream that was cut off for whole.
+ */
 int session_mig_data_read(struct session *s, const struct vfio_user_message *in,
 			  struct server_reply *out)
 {
@@ -270,7 +273,7 @@ int session_mig_data_read(struct session *s, const struct vfio_user_message *in,
 		done += (uint32_t)n;
 	}
 	/* ENOMSG: all there is for now, in PRE_COPY. */
-	if (n < 0 && n != -ENOMSG && !done)
+	if (n < 0 && n != -ENOMSG)
 		return (int)n;
 	out->message.mig_data = (struct vfio_user_mig_data){
 		.argsz = (uint32_t)sizeof(in->mig_data) + done, .size = done};
