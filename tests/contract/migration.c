@@ -162,6 +162,29 @@ static void error_is_left_by_the_guests_reset(struct run *run)
 	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_STOP, &fd), 0, "to STOP after the FLR");
 }
 
+/* Likewise out of PRE_COPY, in which the guest goes on: the session is over, and the next one is another. */
+static void the_guests_reset_ends_pre_copy(struct run *run)
+{
+	const uint32_t cap = config_capability(run, PCI_CAP_ID_EXP);
+	int old, fd = -1;
+	uint32_t state;
+	uint8_t byte;
+
+	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_PRE_COPY, &old), 0, "to PRE_COPY");
+	expect_rc(run, vfio_device_mig_read(run->vdev, old, &byte, 1), 1, "a read");
+	config_write(run, cap + PCI_EXP_DEVCTL,
+		     config_read(run, cap + PCI_EXP_DEVCTL, 2) | PCI_EXP_DEVCTL_BCR_FLR, 2);
+	expect_rc(run, state_get(run, &state), 0, "the state");
+	expect_rc(run, state, VFIO_DEVICE_STATE_RUNNING, "the state after the FLR");
+	expect(run, vfio_device_mig_read(run->vdev, old, &byte, 1) <= 0,
+	       "data from a session that is over");
+	expect_rc(run, state_set(run, VFIO_DEVICE_STATE_PRE_COPY, &fd), 0, "to PRE_COPY again");
+	expect(run, fd >= 0, "no descriptor");
+	expect_rc(run, vfio_device_mig_read(run->vdev, fd, &byte, 1), 1, "a read of the next one");
+	close(old);
+	close(fd);
+}
+
 /* Where an arc fails on the way, the user learns of it, and where the device is. */
 static void a_state_that_fails_is_error(struct run *run)
 {
@@ -219,6 +242,8 @@ const struct contract_test migration_tests[] = {
 	 HAS_MIGRATION | HAS_MIG_ERROR, CLOSED, error_is_left_by_reset_only},
 	{"migration.error_is_left_by_the_guests_reset", "vfio_migration_ops.migration_set_state",
 	 HAS_MIGRATION | HAS_MIG_ERROR, 0, error_is_left_by_the_guests_reset},
+	{"migration.the_guests_reset_ends_pre_copy", "vfio_migration_ops.migration_set_state",
+	 HAS_MIGRATION | HAS_MIG_ERROR | HAS_PRE_COPY, 0, the_guests_reset_ends_pre_copy},
 	{"migration.a_state_that_fails_is_error",
 	 "vfio_migration_ops.migration_set_state, vfio_migration_ops.migration_get_state",
 	 HAS_MIGRATION | HAS_FAULTS, 0, a_state_that_fails_is_error},

@@ -54,6 +54,14 @@ static int follow(struct user_device *ud, enum vfio_device_mig_state state, int 
 	return 0;
 }
 
+/* It got to @state in another way: what a session begun on that way would give is lost. */
+static void lose_session(struct user_device *ud, enum vfio_device_mig_state state)
+{
+	if (!saves(ud->state) || !saves(state))
+		end_session(ud);
+	ud->state = state;
+}
+
 static int get_state(struct user_device *ud, enum vfio_device_mig_state *out)
 {
 	struct vfio_device_feature_mig_state answer = {.data_fd = -1};
@@ -78,21 +86,16 @@ static int migration_set_state(struct vfio_device *vdev, enum vfio_device_mig_st
 	struct vfio_device_feature_mig_state state = {.device_state = new_state, .data_fd = -1};
 	enum vfio_device_mig_state now;
 	size_t got;
-	int rc, ignored;
+	int rc;
 
 	*data_fd = -1;
 	pthread_mutex_lock(&ud->migration_lock);
 	rc = user_feature(ud, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
 			  &state, sizeof(state), &state, sizeof(state), &got);
-	if (!rc) {
+	if (!rc)
 		rc = follow(ud, new_state, data_fd);
-	} else if (!get_state(ud, &now) && now != ud->state) {
-		/* Part of the way was gone: what a session there would give is lost with it. */
-		if (!follow(ud, now, &ignored) && ignored >= 0) {
-			end_session(ud);
-			close(ignored);
-		}
-	}
+	else if (!get_state(ud, &now) && now != ud->state)
+		lose_session(ud, now); /* part of the way was gone */
 	pthread_mutex_unlock(&ud->migration_lock);
 	return rc;
 }
@@ -101,14 +104,14 @@ static int migration_get_state(struct vfio_device *vdev, enum vfio_device_mig_st
 {
 	struct user_device *ud = user_device(vdev);
 	enum vfio_device_mig_state state;
-	int rc, ignored;
+	int rc;
 
 	pthread_mutex_lock(&ud->migration_lock);
 	rc = get_state(ud, &state);
 	if (!rc) {
-		/* It may have failed by itself, which ends the session. */
-		if (state == VFIO_DEVICE_STATE_ERROR)
-			follow(ud, state, &ignored);
+		/* It failed by itself, or the guest reset it: the session is over, the next is another. */
+		if (state != ud->state)
+			lose_session(ud, state);
 		*out = state;
 	}
 	pthread_mutex_unlock(&ud->migration_lock);
