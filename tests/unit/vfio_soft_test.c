@@ -715,6 +715,46 @@ static void *unregister(void *ctx)
 	return NULL;
 }
 
+struct busy {
+	int fd;
+	atomic_bool begun;
+};
+
+static void be_busy(void *ctx)
+{
+	struct busy *busy = ctx;
+	eventfd_t value;
+
+	atomic_store(&busy->begun, true);
+	eventfd_read(busy->fd, &value);
+}
+
+/* The loop is busy, so the error is not told before the close: it is none of the next user's. */
+Test(vfio_soft, an_error_that_nobody_heard_of_ends_with_the_close)
+{
+	struct vm *vm = vm_new("error-after=1");
+	struct busy busy = {.fd = eventfd(0, 0)};
+	pthread_t thread;
+
+	cr_assert(loop_post(vm->loop, be_busy, &busy) == 0);
+	while (!atomic_load(&busy.begun))
+		sched_yield();
+	cr_assert(request(vm->vdev, REFERENCE_OPCODE_NOP, 0, 0, 0) == 0);
+	vfio_device_close(vm->vdev);
+	eventfd_write(busy.fd, 1);
+	open_device(vm, vm->vdev);
+	cr_assert(pthread_create(&thread, NULL, unregister, vm->vdev) == 0);
+	while (!atomic_load(&vm->requests))
+		sched_yield();
+	cr_assert(atomic_load(&vm->errors) == 0);
+	vfio_device_close(vm->vdev);
+	pthread_join(thread, NULL);
+	vfio_device_free(vm->vdev);
+	vm->vdev = NULL;
+	close(busy.fd);
+	vm_free(vm);
+}
+
 Test(vfio_soft, who_unregisters_asks_the_user_and_waits)
 {
 	struct vm *vm = vm_new("");

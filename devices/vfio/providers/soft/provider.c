@@ -44,6 +44,7 @@ static int soft_open(struct vfio_device *vdev)
 
 	soft_lock(sd);
 	sd->ring.count = sd->reads = sd->writes = 0;
+	sd->requested = sd->failed = false;
 	reference_set_mapped(&sd->model, false);
 	rc = reference_reset(&sd->model);
 	soft_unlock(sd);
