@@ -702,6 +702,41 @@ Test(server, a_doorbell_goes_to_the_device_without_a_message, .timeout = 120)
 	stop(&s);
 }
 
+static int (*served_ioctl)(struct vfio_device *vdev, unsigned command, void *arg);
+static atomic_uint refused_bells;
+
+static int refuse_bells(struct vfio_device *vdev, unsigned command, void *arg)
+{
+	if (command != VFIO_DEVICE_IOEVENTFD)
+		return served_ioctl(vdev, command, arg);
+	refused_bells++;
+	return -ENOSPC;
+}
+
+/* Nor does the log grow by as many lines as a client has questions. */
+Test(server, a_doorbell_that_the_device_refuses_is_not_asked_for_again, .timeout = 120)
+{
+	struct vfio_user_message m = {.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+				      .io_fds = {.argsz = 4096}},
+				 reply;
+	struct server s;
+
+	start(&s);
+	served_ioctl = s.device->ops.ioctl;
+	s.device->ops.ioctl = refuse_bells;
+	for (unsigned client = 1; client <= 2; client++) {
+		struct client *c = new_client(&s);
+
+		for (unsigned i = 0; i < 3; i++) {
+			cr_assert_eq(ask(c, &m, NULL, 0, &reply, NULL), 0);
+			cr_assert_eq(reply.io_fds.count, 0);
+		}
+		cr_assert_eq(refused_bells, client);
+		done(c);
+	}
+	stop(&s);
+}
+
 static void own_bells_are(struct client *c, struct server *s, unsigned has, unsigned told)
 {
 	struct vfio_user_message m = {.command = VFIO_USER_DEVICE_GET_REGION_IO_FDS,

@@ -232,6 +232,9 @@ static int ioeventfd(struct session *s, const struct vfio_server_doorbell *bell,
 	return vfio_device_ioctl(s->vdev, VFIO_DEVICE_IOEVENTFD, &io);
 }
 
+#define NO_DOORBELL                                                                                \
+	(-2) /* the device does not take it: said, and not tried again for this client */
+
 /* The eventfd of doorbell @i, which the device listens to from the first time on. */
 static int doorbell_fd(struct session *s, unsigned i)
 {
@@ -239,7 +242,7 @@ static int doorbell_fd(struct session *s, unsigned i)
 	uint64_t where;
 	int fd, rc;
 
-	if (s->doorbell_fds[i] >= 0)
+	if (s->doorbell_fds[i] != -1)
 		return s->doorbell_fds[i];
 	rc = locate(s, bell->region, bell->offset, bell->size, VFIO_REGION_INFO_FLAG_WRITE, &where);
 	if (rc)
@@ -252,6 +255,7 @@ static int doorbell_fd(struct session *s, unsigned i)
 		vfio_warn(s->vdev->dev, rc, "doorbell at 0x%llx of region %u goes by messages: %m",
 			  (unsigned long long)bell->offset, bell->region);
 		close(fd);
+		s->doorbell_fds[i] = NO_DOORBELL;
 		return rc;
 	}
 	s->doorbell_fds[i] = fd;

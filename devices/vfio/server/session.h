@@ -67,7 +67,7 @@ struct session {
 	uint32_t map_count, map_room;
 
 	uint64_t irqs_on;  /* indices that have eventfds */
-	int *doorbell_fds; /* of each config->doorbells; NULL until they are asked for */
+	int *doorbell_fds; /* of each config->doorbells; -1 until they are asked for */
 	int migration_fd;  /* of the session of the device; -1 */
 	bool low_power;
 	uint8_t *buffer; /* VFIO_USER_MAX_DATA_XFER_SIZE */
