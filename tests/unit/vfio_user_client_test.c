@@ -25,7 +25,7 @@ struct client {
 	uint8_t *ram;
 	struct vfio_device *vdev;
 	char name[128], log[96];
-	atomic_uint gone, revoked, requests;
+	atomic_uint gone, revoked, requests, errors;
 };
 
 static void *run_loop(void *ctx)
@@ -50,7 +50,13 @@ static void on_request(void *ctx, unsigned count)
 	((struct client *)ctx)->requests++;
 }
 
-static const struct vfio_device_events events = {.gone = on_gone, .request = on_request};
+static void on_error(void *ctx)
+{
+	((struct client *)ctx)->errors++;
+}
+
+static const struct vfio_device_events events = {
+	.gone = on_gone, .request = on_request, .error = on_error};
 
 static const struct vfio_provider *provider(void)
 {
@@ -500,6 +506,23 @@ Test(user, a_request_of_the_server_reaches_the_owner)
 	cr_assert(s->req_fd >= 0);
 	eventfd_write(s->req_fd, 1);
 	wait_for(&c->requests, 1);
+	client_free(c);
+	server_stop(s);
+}
+
+/* A server that signals without end is told to the owner each time, and to the log once. */
+Test(user, an_error_of_the_device_is_said_once)
+{
+	struct user_server *s = server_start();
+	struct client *c = client_new(s, NULL);
+
+	cr_assert_eq(client_open(c), 0);
+	cr_assert(s->err_fd >= 0);
+	for (unsigned i = 1; i <= 3; i++) {
+		eventfd_write(s->err_fd, 1);
+		wait_for(&c->errors, i);
+	}
+	cr_assert_eq(lines(logged(c)), 1, "%s", logged(c));
 	client_free(c);
 	server_stop(s);
 }
@@ -1453,6 +1476,32 @@ Test(user_reconnect, another_server_takes_over_at_a_reset)
 	cr_assert_eq(vfio_device_write(c->vdev, &iova, 8, offset_of(c, 0) + DMA_COPY), 8);
 	cr_assert_eq(c->ram[0x1000], 0x33);
 	first_bell_reaches(c, s);
+	client_free(c);
+	server_stop(s);
+}
+
+/* A guest that resets and resets, and nobody listens: one line for the server's end, one for each time that it is away. */
+Test(user_reconnect, that_nobody_listens_is_said_once)
+{
+	static const char *const keys[] = {"reconnect", NULL, NULL, NULL};
+	struct user_server *s = server_start();
+	struct client *c = client_new(s, keys);
+	char away[sizeof(s->path) + 5];
+	uint32_t value;
+
+	snprintf(away, sizeof(away), "%s.away", s->path);
+	cr_assert_eq(client_open(c), 0);
+	for (unsigned time = 1; time <= 2; time++) {
+		s->hook = die_now;
+		cr_assert_eq(vfio_device_read(c->vdev, &value, 4, offset_of(c, 0)), -EAGAIN);
+		cr_assert_eq(rename(s->path, away), 0);
+		for (unsigned i = 0; i < 3; i++)
+			cr_assert_eq(vfio_device_ioctl(c->vdev, VFIO_DEVICE_RESET, NULL), -ENODEV);
+		cr_assert_eq(rename(away, s->path), 0);
+		cr_assert_eq(vfio_device_ioctl(c->vdev, VFIO_DEVICE_RESET, NULL), 0);
+		/* The end, nobody there, another server. */
+		cr_assert_eq(lines(logged(c)), 3 * time, "%s", logged(c));
+	}
 	client_free(c);
 	server_stop(s);
 }

@@ -401,6 +401,15 @@ static int watch(struct user_device *ud, struct user_connection *connection)
 	return 0;
 }
 
+/* Nobody is there. A guest resets as often as it likes: the same reason is one line in the log. */
+static int no_connection(struct user_device *ud, int error)
+{
+	const bool said = ud->open && ud->connect_error == error;
+
+	ud->connect_error = error;
+	return said ? error : user_explain_connect(ud, error);
+}
+
 int user_connect(struct user_device *ud)
 {
 	struct user_connection *connection = calloc(1, sizeof(*connection));
@@ -417,14 +426,15 @@ int user_connect(struct user_device *ud)
 	fd = host_connect_unix(ud->path);
 	if (fd < 0) {
 		free(connection);
-		return user_explain_connect(ud, fd);
+		return no_connection(ud, fd);
 	}
 	rc = vfio_user_channel_create(fd, &config, &connection->channel);
 	if (rc) {
 		close(fd);
 		free(connection);
-		return user_explain_connect(ud, rc);
+		return no_connection(ud, rc);
 	}
+	ud->connect_error = 0;
 	connection->references = 1;
 	pthread_mutex_lock(&ud->lock);
 	ud->connection = connection;

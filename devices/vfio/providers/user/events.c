@@ -52,7 +52,9 @@ static void on_event(void *ctx, uint32_t events)
 			upward->request(vdev->events_ctx, count);
 		return;
 	}
-	vfio_error(vdev->dev, 0, "the server reports an unrecoverable error of the device");
+	/* Once: it signals as often as it likes. */
+	if (!count)
+		vfio_error(vdev->dev, 0, "the server reports an unrecoverable error of the device");
 	if (upward && upward->error)
 		upward->error(vdev->events_ctx);
 }
@@ -111,6 +113,7 @@ int user_events_rearm(struct user_device *ud)
 {
 	int rc = 0;
 
+	ud->err.count = ud->req.count = 0;
 	if (ud->err.fd >= 0)
 		rc = arm(&ud->err);
 	if (!rc && ud->req.fd >= 0)

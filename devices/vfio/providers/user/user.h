@@ -56,8 +56,8 @@ struct user_region {
 struct user_event {
 	struct user_device *ud;
 	unsigned index;
-	int fd; /* -1: not armed */
-	unsigned count;
+	int fd;            /* -1: not armed */
+	atomic_uint count; /* since this server's device was opened */
 	struct loop_source *source;
 };
 
@@ -89,6 +89,7 @@ struct user_device {
 
 	pthread_mutex_t turn; /* of those who want a reply; a leaf but for the channel's */
 	pthread_mutex_t reconnect_lock;    /* one thread at a time looks for another server */
+	int connect_error;                 /* why the last look found none; 0: it found one */
 	struct loop_source *failure_timer; /* takes the news of a failure to the loop */
 
 	_Atomic uint32_t max_data_xfer_size; /* of what we send */
