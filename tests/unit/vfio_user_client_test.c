@@ -1544,6 +1544,31 @@ Test(user_reconnect, posted_writes_are_not_overtaken_by_the_eventfds_of_another_
 	server_stop(s);
 }
 
+static bool no_reset(struct user_server *s, struct user_message *m)
+{
+	if (m->header.command != VFIO_USER_DEVICE_GET_INFO)
+		return die_now(s, m);
+	info(s, m, 16, VFIO_DEVICE_FLAGS_PCI, 9, 5);
+	return true;
+}
+
+/* A guest could never ask for another server: it loses the device, rather than read ones for ever. */
+Test(user_reconnect, a_device_that_cannot_be_reset_has_no_other_server)
+{
+	static const char *const keys[] = {"reconnect", "on", NULL, NULL};
+	struct user_server *s = server_start();
+	struct client *c = client_new(s, keys);
+	uint32_t value;
+
+	s->hook = no_reset;
+	cr_assert_eq(client_open(c), 0);
+	cr_assert(strstr(logged(c), "reconnect=on has no effect"));
+	cr_assert_eq(vfio_device_read(c->vdev, &value, 4, offset_of(c, 0)), -ENODEV);
+	wait_for(&c->gone, 1);
+	client_free(c);
+	server_stop(s);
+}
+
 static bool other_device(struct user_server *s, struct user_message *m)
 {
 	if (s->connections == 1)

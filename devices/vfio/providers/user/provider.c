@@ -107,6 +107,13 @@ static int user_open(struct vfio_device *vdev)
 	rc = user_device_info(ud, &ud->info);
 	if (rc)
 		goto undo;
+	if (ud->options.reconnect && !(ud->info.flags & VFIO_DEVICE_FLAGS_RESET)) {
+		vfio_warn(
+			vdev->dev, 0,
+			"reconnect=on has no effect: the device cannot be reset, and only a reset "
+			"looks for another server");
+		ud->options.reconnect = false;
+	}
 	rc = user_regions_get(ud, &ud->regions);
 	if (rc)
 		goto undo;
