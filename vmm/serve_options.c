@@ -22,7 +22,7 @@ const char serve_help[] =
 	"      share-fd=on|off\ta device of the host: hand its descriptor to the client, which "
 	"then\n"
 	"\tmaps its BARs. Whoever has it can do all that can be done to the\n"
-	"\tdevice, past this process, until the device is closed (off)\n"
+	"\tdevice, past this process, for as long as it likes (off)\n"
 	"  --doorbell region=N,offset=BYTES,size=1|2|4|8,value=NUMBER\n"
 	"\ta write that a client may make by an eventfd (ioeventfd) in place\n"
 	"\tof a message; may be given more than once\n"
