@@ -231,6 +231,8 @@ static int served_set_irqs(struct served_device *d, const struct vfio_irq_set *s
 		d->vector_count = 0;
 		return 0;
 	}
+	if (!d->vector_count && d->vector_limit && set->start + set->count > d->vector_limit)
+		return (int)d->vector_limit;
 	/* NORESIZE: the first call allocates, later ones fill in. */
 	if (!d->vector_count)
 		d->vector_count = set->start + set->count;

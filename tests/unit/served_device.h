@@ -38,6 +38,7 @@ struct served_device {
 
 	int vectors[SERVED_VECTORS]; /* eventfds, -1 */
 	unsigned vector_count;       /* allocated; 0: MSI-X is off */
+	unsigned vector_limit;       /* no more can be had, 0: all can */
 	int intx;
 	int ioeventfd; /* listened to, -1 */
 	int own_bell;  /* that the device has itself, for region 0 */

@@ -564,6 +564,18 @@ Test(server, interrupts_come_in_chunks_and_go_straight_to_the_eventfds, .timeout
 		0);
 	cr_assert_eq(s.device->vector_count, 0);
 
+	/* A host that has not all of them has enough for a client that wants fewer. */
+	s.device->vector_limit = 20;
+	cr_assert_eq(set_irqs(c, set, 2, 0, 16, fds, 16), 0);
+	cr_assert_eq(s.device->vector_count, 20);
+	cr_assert_eq(
+		set_irqs(c, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 2, 0, 0, NULL, 0),
+		0);
+	s.device->vector_limit = 15;
+	cr_assert_eq(set_irqs(c, set, 2, 0, 16, fds, 16), -ENOSPC);
+	cr_assert_eq(s.device->vector_count, 0);
+	s.device->vector_limit = 0;
+
 	cr_assert_eq(set_irqs(c, set, 2, 31, 2, fds, 2), -EINVAL);
 	cr_assert_eq(set_irqs(c, set, 2, UINT32_MAX, 1, fds, 1), -EINVAL);
 	cr_assert_eq(set_irqs(c, set, 99, 0, 1, fds, 1), -EINVAL);

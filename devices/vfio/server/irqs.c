@@ -108,11 +108,10 @@ static uint32_t vectors_to_set(const struct session *s, const struct vfio_user_i
 	return set->count;
 }
 
-static int set_irqs(struct session *s, const struct vfio_user_irq_set *set,
-		    const struct vfio_user_message *in, const struct vfio_user_packet *packet)
+static int set_vectors(struct session *s, const struct vfio_user_irq_set *set, uint32_t count,
+		       const struct vfio_user_message *in, const struct vfio_user_packet *packet)
 {
 	const bool eventfds = DATA(set->flags) == VFIO_IRQ_SET_DATA_EVENTFD;
-	const uint32_t count = eventfds && set->count ? vectors_to_set(s, set) : set->count;
 	const size_t data = eventfds ? count * sizeof(int32_t) : in->data_size;
 	struct vfio_irq_set *irq_set = calloc(1, sizeof(*irq_set) + data);
 	int rc;
@@ -134,7 +133,19 @@ static int set_irqs(struct session *s, const struct vfio_user_irq_set *set,
 	}
 	rc = vfio_device_ioctl(s->vdev, VFIO_DEVICE_SET_IRQS, irq_set);
 	free(irq_set);
-	/* Positive: only so many vectors can be had; none of them is set then. */
+	return rc;
+}
+
+static int set_irqs(struct session *s, const struct vfio_user_irq_set *set,
+		    const struct vfio_user_message *in, const struct vfio_user_packet *packet)
+{
+	const bool eventfds = DATA(set->flags) == VFIO_IRQ_SET_DATA_EVENTFD;
+	const uint32_t count = eventfds && set->count ? vectors_to_set(s, set) : set->count;
+	int rc = set_vectors(s, set, count, in, packet);
+
+	/* Positive: only so many vectors can be had, and none is set. Enough for those that came? */
+	if (rc > 0 && count > set->count && (uint32_t)rc >= set->start + set->count)
+		rc = set_vectors(s, set, (uint32_t)rc - set->start, in, packet);
 	return rc > 0 ? -ENOSPC : rc;
 }
 
