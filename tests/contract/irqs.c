@@ -212,6 +212,8 @@ static void a_bad_descriptor_undoes_the_block(struct run *run)
 	/* A descriptor of something else: not an eventfd. */
 	expect_rc(run, set_irqs(run, TRIGGER_EVENTFD, vectors.index, 0, 1, &run->memfd, 4), -EINVAL,
 		  "a memfd as a vector");
+	set_irqs(run, TRIGGER_BOOL, vectors.index, 0, 1, &one, 1);
+	expect(run, !vectors_arrived(&vectors), "vector 0 is still connected");
 	vectors_free(&vectors);
 }
 

@@ -217,7 +217,7 @@ static void msix_off(struct soft_device *sd)
 	sd->irq_type = VFIO_PCI_NUM_IRQS;
 }
 
-/* A bad descriptor takes the block off again; if it was what switched MSI-X on, MSI-X is off. */
+/* A bad descriptor takes the block off, what its vector had before too; if that switched MSI-X on, it is off. */
 static int msix_connect(struct soft_device *sd, const struct vfio_irq_set *set, const int32_t *fds)
 {
 	const uint32_t before = sd->irq_type;
@@ -230,8 +230,9 @@ static int msix_connect(struct soft_device *sd, const struct vfio_irq_set *set, 
 			vector_set(sd, set->start + i, fd);
 			continue;
 		}
-		while (i-- > 0)
+		do
 			vector_set(sd, set->start + i, -1);
+		while (i-- > 0);
 		sd->irq_type = before;
 		return fd;
 	}

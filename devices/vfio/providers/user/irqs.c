@@ -110,14 +110,14 @@ static int send_eventfds(struct user_device *ud, const struct vfio_irq_set *set)
 		.flags = set->flags,
 		.index = set->index,
 	};
-	uint32_t done = 0;
+	uint32_t done = 0, run = 0;
 	int rc = 0;
 
 	while (done < set->count && !rc) {
 		int fds[VFIO_USER_MAX_MSG_FDS];
-		uint32_t run = 0;
 		int32_t fd;
 
+		run = 0;
 		memcpy(&fd, set->data + done * sizeof(fd), sizeof(fd));
 		if (fd < 0) {
 			while (done + run < set->count) {
@@ -143,7 +143,10 @@ static int send_eventfds(struct user_device *ud, const struct vfio_irq_set *set)
 		if (!rc)
 			done += run;
 	}
-	if (rc && done && user_connected(ud))
+	/* Of messages those that were refused, too: the kernel takes off what a vector had first. */
+	if (rc && (set->index == VFIO_PCI_MSI_IRQ_INDEX || set->index == VFIO_PCI_MSIX_IRQ_INDEX))
+		done += run;
+	if (rc && done && ud->irqs_on & 1ull << set->index % 64 && user_connected(ud))
 		send(ud, &none, set->start, done, NULL, 0);
 	return rc;
 }
