@@ -123,7 +123,8 @@ struct vfio_device_events {
 
 /*
  * Is @hdr a VFIO_DEVICE_SET_IRQS for an index with @num_irqs interrupts, one of @max_irq_type indices, with
- * all the data that its flags speak of? 0 or -EINVAL. For providers; exactly the kernel's.
+ * all the data that its flags speak of? 0 or -EINVAL. For providers; the kernel's, but that data of no interrupt
+ * (a count of 0 with BOOL or EVENTFD) is refused, which there is left to the driver.
  */
 int vfio_set_irqs_validate_and_prepare(const struct vfio_irq_set *hdr, uint32_t num_irqs,
 				       uint32_t max_irq_type);
