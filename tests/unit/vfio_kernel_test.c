@@ -87,6 +87,33 @@ Test(kernel, memory_is_mapped_once_for_all_devices)
 	host_done(h);
 }
 
+static int no_message(void *ctx, uint64_t iova, void *buffer, size_t length)
+{
+	(void)ctx, (void)iova, (void)buffer, (void)length;
+	return -EFAULT;
+}
+
+/* A client of the server's may map memory without a descriptor without end. */
+Test(kernel, memory_that_cannot_be_mapped_is_said_so_many_times_a_minute)
+{
+	static const struct ioas_area_ops ops = {.read = no_message};
+	const struct ioas_area area = {
+		.iova = 0x200000000, .length = 4096, .fd = -1, .rights = IOAS_READ, .ops = &ops};
+	struct host *h = host_new();
+	struct vfio_device *vdev;
+
+	fake_kernel_add(h->fk, "0000:01:00.0", 0);
+	cr_assert_eq(open_iommu(h), 0);
+	vdev = attached(h, "0000:01:00.0");
+	for (unsigned i = 0; i < 100; i++) {
+		cr_assert_eq(ioas_map(h->ioas, &area), 0);
+		cr_assert_eq(ioas_unmap(h->ioas, area.iova, area.length), 0);
+	}
+	cr_expect(fake_log_count >= 16 && fake_log_count <= 32, "%d lines", fake_log_count);
+	give_back(vdev);
+	host_done(h);
+}
+
 Test(kernel, a_thousand_cycles_leave_nothing)
 {
 	struct host *h = host_new();

@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "devices/vfio/providers/kernel/kernel.h"
 #include "vmm/base/host.h"
 #include "vmm/base/log.h"
 
 #define MAX_RANGES 64
+#define MAX_SAID   16
 
 int kernel_iommufd_ioctl(struct kernel_iommufd *iommufd, unsigned long request, void *arg)
 {
@@ -222,6 +224,19 @@ static int map_memory(struct kernel_ioas *space, const struct ioas_area *area, u
 	return kernel_iommufd_ioctl(space->iommufd, IOMMU_IOAS_MAP, &map);
 }
 
+/* A client of the server's maps what it likes as often as it likes: no more lines than these in a minute. */
+static bool may_say(struct kernel_ioas *space)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if ((uint64_t)now.tv_sec >= space->said_until) {
+		space->said_until = (uint64_t)now.tv_sec + 60;
+		space->said = 0;
+	}
+	return space->said++ < MAX_SAID;
+}
+
 static int mirror_map(void *ctx, const struct ioas_area *area)
 {
 	struct kernel_ioas *space = ctx;
@@ -230,9 +245,11 @@ static int mirror_map(void *ctx, const struct ioas_area *area)
 
 	/* Fetched and brought by messages: there is nothing that could be mapped. */
 	if (area->ops && area->fd < 0) {
-		log_warn("vfio: the device cannot reach guest memory 0x%" PRIx64 "-0x%" PRIx64
-			 ": it came without a descriptor; use shared memory (memfd)",
-			 area->iova, area->iova + (area->length - 1));
+		if (may_say(space))
+			log_warn("vfio: the device cannot reach guest memory 0x%" PRIx64
+				 "-0x%" PRIx64
+				 ": it came without a descriptor; use shared memory (memfd)",
+				 area->iova, area->iova + (area->length - 1));
 		return -EOPNOTSUPP;
 	}
 	if (area->rights & IOAS_READ)
@@ -251,7 +268,7 @@ static int mirror_map(void *ctx, const struct ioas_area *area)
 		if (area->peer)
 			log_debug("vfio: peer memory at 0x%" PRIx64 ": %s", area->iova,
 				  strerror(-rc));
-		return area->peer ? rc : explain_map(space, area, rc);
+		return area->peer || !may_say(space) ? rc : explain_map(space, area, rc);
 	}
 	space->mapped += area->length;
 	return 0;

@@ -31,9 +31,11 @@ struct kernel_ioas {
 	struct ioas *ioas;
 	uint32_t id;
 	unsigned users;
-	bool mirrored;             /* ioas_mirror_add() done */
-	bool no_map_file;          /* this kernel has no IOAS_MAP_FILE; under the lock of @ioas */
-	uint64_t mapped;           /* bytes; under the lock of @ioas */
+	bool mirrored;       /* ioas_mirror_add() done */
+	bool no_map_file;    /* this kernel has no IOAS_MAP_FILE; under the lock of @ioas */
+	uint64_t mapped;     /* bytes; under the lock of @ioas */
+	uint64_t said_until; /* in seconds: so long @said counts what was not mapped; likewise */
+	unsigned said;
 	struct kernel_hwpt *hwpts; /* those asked for explicitly */
 	struct kernel_ioas *next;
 };
