@@ -614,6 +614,23 @@ Test(gather, btrfs_is_known_by_its_source)
 	cr_expect(has_use(&f, CHECK_USE_MOUNT, "nvme0n1", "/"));
 }
 
+Test(gather, the_second_disk_of_a_btrfs_is_a_use)
+{
+	struct check_facts f;
+
+	make_block(NVME "/nvme/nvme0", "nvme0n1", "259:0\n");
+	make_block(NVME "/nvme/nvme0/nvme0n1", "nvme0n1p1", "259:1\n");
+	put("/proc/self/mountinfo", "28 27 0:44 / /srv rw - btrfs /dev/sda1 rw\n");
+	put("/sys/fs/btrfs/features/extended_iref", "1\n");
+	put("/sys/fs/btrfs/0a1b-2c3d/devices/sda1", "");
+	f = gather("01:00.0");
+	cr_expect_eq(f.use_count, 0);
+	put("/sys/fs/btrfs/0a1b-2c3d/devices/nvme0n1p1", "");
+	f = gather("01:00.0");
+	cr_expect_eq(f.use_count, 1);
+	cr_expect(has_use(&f, CHECK_USE_STACK, "nvme0n1p1", "0a1b-2c3d"));
+}
+
 Test(gather, a_mount_that_only_init_sees_is_a_use)
 {
 	struct check_facts f;

@@ -138,6 +138,22 @@ static bool add_swaps(struct scan *scan, const char *name, const char *mapper)
 	return found;
 }
 
+/* Every disk of a btrfs is in sysfs while it is mounted; mountinfo names one. */
+static bool add_btrfs(struct scan *scan, const char *name)
+{
+	struct host_list all = check_list(scan->source, "/sys/fs/btrfs");
+	bool found = false;
+
+	for (size_t i = 0; i < all.count && !found; i++) {
+		found = check_exists(scan->source, "/sys/fs/btrfs/%s/devices/%s", all.names[i],
+				     name);
+		if (found)
+			add_use(scan, CHECK_USE_STACK, name, all.names[i]);
+	}
+	host_list_free(&all);
+	return found;
+}
+
 /* The uses of @name and of what is stacked on it. True when there is one. */
 static bool block_uses(struct scan *scan, const char *name, unsigned depth)
 {
@@ -149,6 +165,7 @@ static bool block_uses(struct scan *scan, const char *name, unsigned depth)
 
 	found = add_mounts(scan, name, number, mapper);
 	found = add_swaps(scan, name, mapper) || found;
+	found = found || add_btrfs(scan, name);
 	if (depth >= STACK_MAX)
 		return found;
 	holders = check_list(source, "/sys/class/block/%s/holders", name);
