@@ -2,9 +2,12 @@
 /* Facts gathered from a host that is made of files: sysfs, procfs and /dev below a directory. */
 #include "devices/vfio/check/facts.h"
 
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <ftw.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -712,6 +715,49 @@ Test(gather, the_default_route_is_a_use_also_over_a_bridge)
 }
 
 /* ---- other hosts ----------------------------------------------------------------------------- */
+
+/* An address of this host and the interface that has it; false without any. */
+static bool own_address(char *name, char *text)
+{
+	struct ifaddrs *all, *one;
+	bool found = false;
+
+	if (getifaddrs(&all) < 0)
+		return false;
+	for (one = all; one && !found; one = one->ifa_next) {
+		if (!one->ifa_addr || one->ifa_addr->sa_family != AF_INET)
+			continue;
+		inet_ntop(AF_INET, &((struct sockaddr_in *)one->ifa_addr)->sin_addr, text,
+			  INET_ADDRSTRLEN);
+		strcpy(name, one->ifa_name);
+		found = true;
+	}
+	freeifaddrs(all);
+	return found;
+}
+
+Test(gather, the_login_of_who_calls_by_sudo_is_a_use)
+{
+	char name[IF_NAMESIZE], address[INET_ADDRSTRLEN], path[64], target[256], environment[128];
+	struct check_facts f;
+
+	if (!own_address(name, address))
+		cr_skip_test("no interface here has an address");
+	snprintf(path, sizeof(path), "/sys/class/net/%s", name);
+	snprintf(target, sizeof(target), NVME "/net/%s", name);
+	snprintf(environment, sizeof(environment), "SSH_CONNECTION=198.51.100.9 50000 %s 22",
+		 address);
+	link_to(path, target);
+	make_directory(target);
+	put("/proc/self/environ", "NO_SSH_CONNECTION=198.51.100.9 50000 198.51.100.1 22");
+	put("/proc/self/status", "Name:\tsluice\nPPid:\t88\nUid:\t0\t0\t0\t0\n");
+	put("/proc/88/status", "Name:\tsudo\nPPid:\t77\n");
+	f = gather("01:00.0");
+	cr_expect_not(has_use(&f, CHECK_USE_LOGIN, name, name));
+	put("/proc/77/environ", environment);
+	f = gather("01:00.0");
+	cr_expect(has_use(&f, CHECK_USE_LOGIN, name, name));
+}
 
 Test(gather, interrupts_tell_whether_they_are_isolated)
 {

@@ -10,7 +10,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* How deep block devices and interfaces may be stacked on each other; sysfs has no loops. */
@@ -22,6 +21,7 @@ struct scan {
 	const char *mounts[2]; /* of this process and of init, which may live elsewhere */
 	const char *swaps;
 	const char *routes, *routes6;
+	const char *login; /* where the caller's SSH connection arrives; "": there is none */
 	int error;
 };
 
@@ -238,17 +238,48 @@ static bool has_default_route(const struct scan *scan, const char *interface)
 	return false;
 }
 
-/* Has @interface the address (text) at which the caller's SSH connection arrives? */
-static bool has_login(const char *interface)
+/*
+ * The address (text) at which the caller's SSH connection arrives, or "". It is in the environment of who logged in: sudo
+ * takes it out of ours.
+ */
+static const char *login_address(const struct check_source *source)
 {
-	const char *connection = getenv("SSH_CONNECTION");
+	static const char name[] = "\0SSH_CONNECTION=";
+	const size_t length = sizeof(name) - 1;
+	const char *pid = "self", *status, *at;
+	char text[32768], address[64];
+
+	text[0] = '\0';
+	for (unsigned i = 0; pid && i < 64; i++) {
+		ssize_t n = host_read_bytes(check_path(source, "/proc/%s/environ", pid), text + 1,
+					    sizeof(text) - 2);
+
+		if (n < 0)
+			n = 0;
+		text[n + 1] = '\0';
+		at = memmem(text, (size_t)n + 1, name, length);
+		if (at) {
+			field(at + length, 2, address, sizeof(address));
+			/* Behind a link-local address comes the interface. */
+			address[strcspn(address, "%")] = '\0';
+			return check_string(source->arena, address);
+		}
+		status = check_read(source, "/proc/%s/status", pid);
+		pid = status ? check_field(source->arena, status, "PPid:") : NULL;
+	}
+	return "";
+}
+
+/* Does the caller's SSH connection arrive at @interface? */
+static bool has_login(struct scan *scan, const char *interface)
+{
 	struct ifaddrs *all, *one;
-	char address[64];
 	bool found = false;
 
-	if (!connection || getifaddrs(&all) < 0)
+	if (!scan->login)
+		scan->login = login_address(scan->source);
+	if (!scan->login || !*scan->login || getifaddrs(&all) < 0)
 		return false;
-	field(connection, 2, address, sizeof(address));
 	for (one = all; one && !found; one = one->ifa_next) {
 		char text[INET6_ADDRSTRLEN] = "";
 
@@ -260,7 +291,7 @@ static bool has_login(const char *interface)
 		else if (one->ifa_addr->sa_family == AF_INET6)
 			inet_ntop(AF_INET6, &((struct sockaddr_in6 *)one->ifa_addr)->sin6_addr,
 				  text, sizeof(text));
-		found = text[0] && strcmp(text, address) == 0;
+		found = strcmp(text, scan->login) == 0;
 	}
 	freeifaddrs(all);
 	return found;
@@ -273,7 +304,7 @@ static void net_uses(struct scan *scan, const char *name, const char *interface,
 
 	if (has_default_route(scan, interface))
 		add_use(scan, CHECK_USE_ROUTE, name, interface);
-	if (scan->source->root[0] == '\0' && has_login(interface))
+	if (has_login(scan, interface))
 		add_use(scan, CHECK_USE_LOGIN, name, interface);
 	if (depth >= STACK_MAX)
 		return;
