@@ -567,6 +567,35 @@ Test(gather, processes_that_hold_the_device_or_its_group_are_named)
 	cr_expect_str_eq(f.processes[2].device, "0000:01:00.1");
 }
 
+Test(gather, huge_pages_are_those_that_a_launch_can_have)
+{
+	static const struct {
+		const char *total, *free, *reserved, *overcommit, *surplus;
+		uint64_t left;
+	} pools[] = {
+		{"100", "100", "0", "0", "0", 100},  {"100", "40", "30", "0", "0", 10},
+		{"100", "40", "30", "64", "0", 74},  {"160", "40", "30", "64", "60", 14},
+		{"160", "40", "30", "32", "60", 10}, {"100", "0", "8", "0", "0", 0},
+	};
+
+	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++) {
+		struct check_request r = request("01:00.0");
+		struct check_facts f;
+
+		r.huge_page = 2 << 20;
+		put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", pools[i].total);
+		put("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", pools[i].free);
+		put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", pools[i].reserved);
+		put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages",
+		    pools[i].overcommit);
+		put("/sys/kernel/mm/hugepages/hugepages-2048kB/surplus_hugepages",
+		    pools[i].surplus);
+		cr_assert_eq(check_gather(arena, &r, &f), 0);
+		cr_expect_eq(f.huge_free, pools[i].left, "%zu: %llu", i,
+			     (unsigned long long)f.huge_free);
+	}
+}
+
 /* ---- what the host does with it -------------------------------------------------------------- */
 
 static bool has_use(const struct check_facts *f, enum check_use_kind kind, const char *name,

@@ -199,7 +199,7 @@ static uint64_t huge_pages(const struct check_source *source, uint64_t kib, cons
 static void gather_memory(const struct check_source *source, struct check_facts *facts)
 {
 	const char *text = check_slurp(source, "/proc/meminfo");
-	uint64_t kib = facts->huge_page >> 10;
+	uint64_t kib = facts->huge_page >> 10, more, made;
 	struct host_memory host;
 
 	facts->memory_total = meminfo(source->arena, text, "MemTotal:");
@@ -215,11 +215,13 @@ static void gather_memory(const struct check_source *source, struct check_facts 
 	if (facts->huge_page) {
 		facts->huge_total = huge_pages(source, kib, "nr_hugepages");
 		facts->huge_free = huge_pages(source, kib, "free_hugepages");
-		/* Pages reserved by others are not ours; pages made on demand are. */
+		/* Pages reserved by others are not ours; pages still to be made on demand are. */
 		facts->huge_free -= huge_pages(source, kib, "resv_hugepages");
 		if (facts->huge_free > facts->huge_total)
 			facts->huge_free = 0;
-		facts->huge_free += huge_pages(source, kib, "nr_overcommit_hugepages");
+		more = huge_pages(source, kib, "nr_overcommit_hugepages");
+		made = huge_pages(source, kib, "surplus_hugepages");
+		facts->huge_free += more > made ? more - made : 0;
 	}
 }
 
