@@ -306,8 +306,9 @@ Test(front_events, a_request_for_a_device_that_is_gone_takes_it_without_asking)
 	cr_expect_eq(m.forced, 1);
 	cr_expect_eq(m.asked, 0);
 	m.device.vdev.events->request(m.device.vdev.events_ctx, 1);
+	cr_expect_eq(m.forced, 2, "the slot may not have managed to close it");
 	fake_loop_step(m.loop, 100 * SECOND);
-	cr_expect_eq(m.forced, 1);
+	cr_expect_eq(m.forced, 2);
 	machine_end();
 }
 

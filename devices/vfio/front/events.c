@@ -67,8 +67,13 @@ static void on_request(void *ctx, unsigned count)
 
 	(void)count;
 	vf->request_count++;
+	/* Still not closed: there was no memory to say so to the loop (vmm/pci/slot.c). */
+	if (vf->leaving == FRONT_FORCED) {
+		take(vf);
+		return;
+	}
 	/* Drawn out of its slot, it is taken: the guest's driver would wait for what is not there. */
-	if (vf->leaving == FRONT_FORCED || !front_device_alive(vf) || vf->leaving != FRONT_STAYS)
+	if (!front_device_alive(vf) || vf->leaving != FRONT_STAYS)
 		return;
 	vfio_info(vf->id, 0, "the guest is asked to unplug it");
 	ask(vf);
