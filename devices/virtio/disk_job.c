@@ -199,14 +199,17 @@ static int write_zeroes(struct disk *disk, uint64_t offset, uint64_t length)
 	return ret;
 }
 
-/* *@length is cut to what was done, where it has to be written. */
+/*
+ * *@length is cut to what was done, where it has to be written. That is always so for a driver that does not flush: only
+ * what is written can be made stable in the same call.
+ */
 static int zero(struct disk *disk, uint64_t offset, uint64_t *length, bool unmap)
 {
 	int ret = -EOPNOTSUPP;
 
-	if (unmap)
+	if (unmap && !disk->write_through)
 		ret = allocate(disk, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, *length);
-	if (ret == -EOPNOTSUPP)
+	if (ret == -EOPNOTSUPP && !disk->write_through)
 		ret = allocate(disk, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, *length);
 	if (ret == -EOPNOTSUPP) {
 		if (*length > BOUNCE)

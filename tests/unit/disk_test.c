@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -236,6 +237,23 @@ Test(disk_io, a_large_discard_takes_many_steps_and_lets_others_pass)
 	cr_expect_gt(steps_of(&requests[0]), 50);
 	cr_expect_eq(requests[0].result, 0);
 	cr_expect_not(disk_step(&disk));
+}
+
+Test(disk_io, zeroes_of_a_driver_without_flushes_are_written)
+{
+	static const struct disk_range range = {.length = 2 * DISK_SLICE_TRANSFER, .unmap = true};
+	struct stat st;
+
+	disk_zero(&disk, &requests[0].disk, &range, 1);
+	cr_expect_eq(steps_of(&requests[0]), 1, "a hole, in one call");
+	cr_assert_eq(fstat(disk.fd, &st), 0);
+	cr_expect_eq(st.st_blocks, 0);
+	disk.write_through = true;
+	disk_zero(&disk, &requests[1].disk, &range, 1);
+	cr_expect_eq(steps_of(&requests[1]), 2, "by slices, each stable when it is done");
+	cr_expect_eq(requests[1].result, 0);
+	cr_assert_eq(fstat(disk.fd, &st), 0);
+	cr_expect_geq(st.st_blocks * 512, (blkcnt_t)range.length);
 }
 
 Test(disk_io, unaligned_transfers_go_slice_by_slice)
