@@ -98,6 +98,11 @@ static void bad_kvm_missing(struct scene *s)
 	s->f.kvm.exists = false;
 }
 
+static void bad_kvm_open(struct scene *s)
+{
+	s->f.kvm_error = -ENODEV;
+}
+
 static void bad_kvm_permission(struct scene *s)
 {
 	s->f.kvm.access = false;
@@ -731,6 +736,7 @@ struct expectation {
 static const struct expectation expectations[] = {
 	OBSTACLE(bad_kvm_missing, "kvm.missing", "/dev/kvm",
 		 "sudo modprobe kvm_amd || sudo modprobe kvm_intel"),
+	OBSTACLE(bad_kvm_open, "kvm.open", "does not open: No such device", "dmesg"),
 	OBSTACLE(bad_kvm_permission, "kvm.permission", "root:kvm 0660",
 		 "sudo usermod -aG kvm alice"),
 	OBSTACLE(bad_kvm_permission_root_group, "kvm.permission", "alice",

@@ -198,6 +198,7 @@ struct check_facts {
 	bool x86;
 	enum check_tri virt_flags; /* svm or vmx in /proc/cpuinfo; CHECK_UNKNOWN off x86 */
 	struct check_node kvm;
+	int kvm_error;           /* negative: -errno of opening it, where @kvm lets the caller */
 	struct check_node iommu; /* /dev/iommu */
 	bool iommufd_present;    /* the driver is there, node or not */
 	unsigned iommufd_major, iommufd_minor;

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vmm/base/host_memory.h"
 
@@ -36,6 +37,11 @@ static void judge_kvm(struct judge *judge)
 					   : "sudo dmesg | grep -i kvm");
 	} else if (!f->kvm.access) {
 		judge_permission(judge, "kvm.permission", &f->kvm);
+	} else if (f->kvm_error < 0) {
+		judge_obstacle(judge,
+			       "kvm.open: /dev/kvm does not open: %s"
+			       "\nsudo dmesg | tail",
+			       strerror(-f->kvm_error));
 	} else if (f->virt_flags == CHECK_NO) {
 		judge_warning(
 			judge,

@@ -399,6 +399,10 @@ int check_gather_host(struct check_arena *arena, const struct check_request *req
 	gather_memory(&source, facts);
 	gather_iommu(&source, facts);
 	check_gather_node(&source, "/dev/kvm", &facts->kvm);
+	if (facts->kvm.access && !source.root[0]) {
+		facts->kvm_error = host_open_kvm();
+		close(facts->kvm_error);
+	}
 	facts->vfio_loaded = check_exists(&source, "/sys/bus/pci/drivers/vfio-pci");
 	parameter = check_read(&source, "/sys/module/vfio_pci/parameters/disable_denylist");
 	facts->denylist_off = parameter && *parameter == 'Y';
