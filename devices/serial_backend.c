@@ -11,7 +11,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vmm/base/host.h"
@@ -123,14 +122,6 @@ static size_t queue_span(const struct byte_queue *q, uint8_t **start)
 	return span < q->count ? span : q->count;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* Output */
 
 static void out_ready(void *ctx, uint32_t events);
@@ -189,7 +180,7 @@ static void out_flush(struct serial_backend *b)
 
 	if (b->out_source || !b->connected)
 		return;
-	b->last_flush_ns = now_ns();
+	b->last_flush_ns = host_now_ns();
 	if (out_push(b))
 		return;
 	ret = loop_add_fd(b->params.loop, b->out_fd, EPOLLOUT, out_ready, b, &b->out_source);
@@ -252,7 +243,7 @@ void serial_backend_put(struct serial_backend *b, uint8_t byte)
 	if (b->out_source || !b->connected)
 		return;
 	if (byte == '\n' || b->out.count >= SERIAL_OUTPUT_BATCH ||
-	    now_ns() - b->last_flush_ns >= SERIAL_BURST_NS)
+	    host_now_ns() - b->last_flush_ns >= SERIAL_BURST_NS)
 		out_flush(b);
 	else if (!b->flush_armed)
 		b->flush_armed =
@@ -533,11 +524,11 @@ int serial_backend_create(const struct serial_backend_params *params, struct ser
 static void last_flush(struct serial_backend *b)
 {
 	struct pollfd pfd = {.fd = b->out_fd, .events = POLLOUT};
-	uint64_t end = now_ns() + DESTROY_WAIT_MS * 1000000ull;
+	uint64_t end = host_now_ns() + DESTROY_WAIT_MS * 1000000ull;
 	uint64_t now;
 
 	while (!out_push(b)) {
-		now = now_ns();
+		now = host_now_ns();
 		if (now >= end || poll(&pfd, 1, (int)((end - now) / 1000000u) + 1) < 0)
 			break;
 	}

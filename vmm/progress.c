@@ -3,17 +3,14 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "vmm/base/host.h"
 #include "vmm/base/log.h"
 
 static uint64_t now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return host_now_ns() / 1000000;
 }
 
 bool progress_due(const struct progress *progress, uint64_t now)

@@ -9,10 +9,10 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "devices/vfio/core.h"
 #include "devices/vfio/migration_states.h"
+#include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
 
 #define PASID_WORDS(count) (((size_t)(count) + 63) / 64)
@@ -112,8 +112,8 @@ void vfio_device_put_registration(struct vfio_device *vdev)
 
 void vfio_unregister_device(struct vfio_device *vdev)
 {
-	struct timespec until;
 	unsigned count = 0;
+	uint64_t until;
 
 	pthread_mutex_lock(&vdev->lock);
 	if (!vdev->registered) {
@@ -130,15 +130,8 @@ void vfio_unregister_device(struct vfio_device *vdev)
 			vdev->ops->request(vdev, count++);
 		pthread_mutex_lock(&vdev->lock);
 
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += vdev->request_interval_ms / 1000;
-		until.tv_nsec += (long)(vdev->request_interval_ms % 1000) * 1000000;
-		if (until.tv_nsec >= 1000000000) {
-			until.tv_nsec -= 1000000000;
-			until.tv_sec++;
-		}
-		while (vdev->refcount &&
-		       !pthread_cond_clockwait(&vdev->comp, &vdev->lock, CLOCK_MONOTONIC, &until))
+		until = host_now_ns() + vdev->request_interval_ms * 1000000ull;
+		while (vdev->refcount && !host_cond_wait(&vdev->comp, &vdev->lock, until))
 			;
 	}
 	pthread_mutex_unlock(&vdev->lock);

@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* VFIO_DEVICE_FEATURE: what the core answers itself (drivers/vfio/vfio_main.c). */
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices/vfio/core.h"
 #include "devices/vfio/migration_states.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
+#include "vmm/base/host.h"
 
 static int feature_migration(struct vfio_device *vdev, struct vfio_device_feature_migration *mig)
 {
@@ -54,10 +46,10 @@ static int set_state(struct vfio_device *vdev, struct vfio_device_feature_mig_st
 		return -EINVAL;
 	}
 
-	start = now_ns();
+	start = host_now_ns();
 	rc = vdev->mig_ops->migration_set_state(vdev, mig->device_state, &fd);
 	if (!rc) {
-		note_state(vdev, mig->device_state, now_ns() - start);
+		note_state(vdev, mig->device_state, host_now_ns() - start);
 		mig->data_fd = fd;
 		return 0;
 	}

@@ -207,12 +207,18 @@ const char *host_strerror(int error);
 /* Bytes that this process may pin: UINT64_MAX without a limit (RLIMIT_MEMLOCK, CAP_IPC_LOCK). */
 uint64_t host_memlock_limit(void);
 
-/* ---- threads --------------------------------------------------------------------------------- */
+/* ---- threads and time ------------------------------------------------------------------------ */
 
 /*
  * As pthread_create() does, with @stack bytes for the stack, 0: as many as is usual, and all signals
  * blocked: those are the caller's. 0 or -errno.
  */
 int host_thread_start(pthread_t *thread, size_t stack, void *(*run)(void *ctx), void *ctx);
+
+/* The time in nanoseconds on a clock that only goes forward (CLOCK_MONOTONIC). */
+uint64_t host_now_ns(void);
+#define HOST_FOREVER UINT64_MAX
+/* As pthread_cond_wait() does, until @deadline of host_now_ns(). 0 or -ETIMEDOUT. */
+int host_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t deadline);
 
 #endif

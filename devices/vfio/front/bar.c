@@ -9,10 +9,10 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "devices/vfio/message.h"
 #include "vmm/base/bus.h"
+#include "vmm/base/host.h"
 #include "vmm/base/kvm.h"
 
 /* ---- mappings ------------------------------------------------------------------------------------ */
@@ -494,14 +494,6 @@ void front_bar_unmap(struct pci_function *fn, unsigned bar, uint64_t address)
 	pthread_mutex_unlock(&vf->bar_lock);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 void front_bars_revoke(void *ctx)
 {
 	struct vfio_function *vf = ctx;
@@ -511,7 +503,7 @@ void front_bars_revoke(void *ctx)
 		if (vf->bars[n].address == PCI_BAR_NONE)
 			continue;
 		if (vf->bars[n].direct)
-			vf->revoked_ns = now_ns();
+			vf->revoked_ns = host_now_ns();
 		front_doorbells_remove(vf, n);
 		slots_remove(vf, n);
 		atomic_store(&vf->revoked, true);
@@ -538,7 +530,7 @@ void front_bar_distrust(struct vfio_function *vf, unsigned bar)
 		area_remove(vf, bar, i);
 		b->trapped[i] = true;
 	}
-	vf->revoked_ns = now_ns();
+	vf->revoked_ns = host_now_ns();
 }
 
 void front_bars_restore(struct vfio_function *vf)

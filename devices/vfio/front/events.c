@@ -7,10 +7,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include <linux/pci_regs.h>
 
 #include "devices/vfio/message.h"
+#include "vmm/base/host.h"
 #include "vmm/base/loop.h"
 
 #define SECOND_NS   1000000000ull
@@ -143,11 +143,9 @@ static bool has_slots(struct vfio_function *vf)
 
 static bool just_revoked(struct vfio_function *vf)
 {
-	struct timespec ts;
-	uint64_t now, then;
+	const uint64_t now = host_now_ns();
+	uint64_t then;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
 	pthread_mutex_lock(&vf->bar_lock);
 	then = vf->revoked_ns;
 	pthread_mutex_unlock(&vf->bar_lock);

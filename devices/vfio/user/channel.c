@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "devices/vfio/user/receiver.h"
+#include "vmm/base/host.h"
 
 #define MESSAGE_TIMEOUT_MS 5000
 #define MAX_QUEUED_BYTES   (4u << 20)
@@ -23,7 +23,7 @@
 #define SCM_MAX_FDS        253  /* what one sendmsg() may carry (net/core/scm.c) */
 #define READ_SLICE_MS      1000 /* a reader with a deadline looks at the clock so often */
 #define ROLE_SLICE_MS      10   /* so does a sender while another one reads for it */
-#define FOREVER            UINT64_MAX
+#define FOREVER            HOST_FOREVER
 #define MS                 1000000ull
 
 struct call {
@@ -56,14 +56,6 @@ struct vfio_user_channel {
 	uint64_t partial_until; /* for the rest of a message that was begun */
 	struct vfio_user_receiver receiver;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 * MS + (uint64_t)ts.tv_nsec;
-}
 
 /* ---- life --------------------------------------------------------------------------------------- */
 
@@ -164,7 +156,7 @@ int vfio_user_channel_fd(const struct vfio_user_channel *channel)
 static int poll_fd(int fd, short events, uint64_t deadline)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = events};
-	const uint64_t now = now_ns();
+	const uint64_t now = host_now_ns();
 	int timeout = -1;
 
 	if (deadline != FOREVER)
@@ -247,7 +239,7 @@ static struct vfio_user_packet *read_chunk(struct vfio_user_channel *channel, ui
 	if (!deadline) {
 		flags |= MSG_DONTWAIT;
 	} else if (deadline != FOREVER &&
-		   (!channel->config.serve || deadline < now_ns() + READ_SLICE_MS * MS)) {
+		   (!channel->config.serve || deadline < host_now_ns() + READ_SLICE_MS * MS)) {
 		poll_fd(channel->fd, POLLIN, deadline);
 		flags |= MSG_DONTWAIT;
 	}
@@ -256,14 +248,15 @@ static struct vfio_user_packet *read_chunk(struct vfio_user_channel *channel, ui
 		*error = vfio_user_receiver_take(receiver, (size_t)n, fds, take_fds(&message, fds),
 						 message.msg_flags & MSG_CTRUNC, &tail);
 		if (!partial || packets)
-			channel->partial_until = now_ns() + channel->config.message_timeout_ms * MS;
+			channel->partial_until =
+				host_now_ns() + channel->config.message_timeout_ms * MS;
 		return packets;
 	}
 	if (n == 0)
 		*error = -ECONNRESET;
 	else if (errno != EAGAIN && errno != EINTR)
 		*error = errno == EPIPE ? -ECONNRESET : -errno;
-	else if (partial && now_ns() >= channel->partial_until)
+	else if (partial && host_now_ns() >= channel->partial_until)
 		*error = -ETIMEDOUT;
 	return NULL;
 }
@@ -317,18 +310,10 @@ static void serve_queue(struct vfio_user_channel *channel)
 
 static bool wait_until(struct vfio_user_channel *channel, uint64_t deadline)
 {
-	struct timespec until = {
-		.tv_sec = (time_t)(deadline / (1000 * MS)),
-		.tv_nsec = (long)(deadline % (1000 * MS)),
-	};
 	int rc;
 
 	channel->followers++;
-	if (deadline == FOREVER)
-		rc = pthread_cond_wait(&channel->changed, &channel->lock);
-	else
-		rc = pthread_cond_clockwait(&channel->changed, &channel->lock, CLOCK_MONOTONIC,
-					    &until);
+	rc = host_cond_wait(&channel->changed, &channel->lock, deadline);
 	channel->followers--;
 	return rc == 0;
 }
@@ -344,7 +329,7 @@ static int wait_for(struct vfio_user_channel *channel, struct vfio_user_packet *
 			return 0;
 		if (channel->error)
 			return channel->error;
-		if (deadline != FOREVER && now_ns() >= deadline)
+		if (deadline != FOREVER && host_now_ns() >= deadline)
 			return -ETIMEDOUT;
 		if (queue_full(channel))
 			return die(channel, -ENOBUFS);
@@ -363,7 +348,7 @@ static int wait_for(struct vfio_user_channel *channel, struct vfio_user_packet *
  */
 static void wait_to_send(struct vfio_user_channel *channel, uint64_t deadline)
 {
-	const uint64_t soon = now_ns() + ROLE_SLICE_MS * MS;
+	const uint64_t soon = host_now_ns() + ROLE_SLICE_MS * MS;
 
 	pthread_mutex_lock(&channel->lock);
 	if (channel->reading || channel->error || queue_full(channel)) {
@@ -416,8 +401,8 @@ static int send_whole(struct vfio_user_channel *channel, struct msghdr *message)
 			break;
 		}
 		if (!deadline)
-			deadline = now_ns() + channel->config.message_timeout_ms * MS;
-		if (now_ns() >= deadline)
+			deadline = host_now_ns() + channel->config.message_timeout_ms * MS;
+		if (host_now_ns() >= deadline)
 			rc = -ETIMEDOUT;
 		else
 			wait_to_send(channel, deadline);
@@ -517,7 +502,7 @@ int vfio_user_channel_call(struct vfio_user_channel *channel, struct vfio_user_m
 			   const int *fds, unsigned fd_count, unsigned timeout_ms,
 			   struct vfio_user_packet **reply)
 {
-	const uint64_t deadline = now_ns() + timeout_ms * MS;
+	const uint64_t deadline = host_now_ns() + timeout_ms * MS;
 	struct call call = {.command = command->command};
 	int rc;
 
@@ -556,7 +541,8 @@ int vfio_user_channel_call(struct vfio_user_channel *channel, struct vfio_user_m
 int vfio_user_channel_next(struct vfio_user_channel *channel, int timeout_ms,
 			   struct vfio_user_packet **command)
 {
-	const uint64_t deadline = timeout_ms < 0 ? FOREVER : now_ns() + (unsigned)timeout_ms * MS;
+	const uint64_t deadline =
+		timeout_ms < 0 ? FOREVER : host_now_ns() + (unsigned)timeout_ms * MS;
 	int rc;
 
 	pthread_mutex_lock(&channel->lock);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "devices/vfio/providers/kernel/kernel.h"
 #include "vmm/base/host.h"
@@ -12,6 +11,7 @@
 
 #define MAX_RANGES 64
 #define MAX_SAID   16
+#define MINUTE_NS  60000000000ull
 
 int kernel_iommufd_ioctl(struct kernel_iommufd *iommufd, unsigned long request, void *arg)
 {
@@ -227,11 +227,10 @@ static int map_memory(struct kernel_ioas *space, const struct ioas_area *area, u
 /* A client of the server's maps what it likes as often as it likes: no more lines than these in a minute. */
 static bool may_say(struct kernel_ioas *space)
 {
-	struct timespec now;
+	const uint64_t now = host_now_ns();
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if ((uint64_t)now.tv_sec >= space->said_until) {
-		space->said_until = (uint64_t)now.tv_sec + 60;
+	if (now >= space->said_until) {
+		space->said_until = now + MINUTE_NS;
 		space->said = 0;
 	}
 	return space->said++ < MAX_SAID;

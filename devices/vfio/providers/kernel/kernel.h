@@ -34,7 +34,7 @@ struct kernel_ioas {
 	bool mirrored;       /* ioas_mirror_add() done */
 	bool no_map_file;    /* this kernel has no IOAS_MAP_FILE; under the lock of @ioas */
 	uint64_t mapped;     /* bytes; under the lock of @ioas */
-	uint64_t said_until; /* in seconds: so long @said counts what was not mapped; likewise */
+	uint64_t said_until; /* host_now_ns(): so long @said counts what was not mapped; likewise */
 	unsigned said;
 	struct kernel_hwpt *hwpts; /* those asked for explicitly */
 	struct kernel_ioas *next;
