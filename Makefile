@@ -20,7 +20,7 @@ SAN    ?=
 # are others.
 WHOLE  ?= $(if $(SAN)$(findstring clang,$(CC)),,-flto=auto -mgeneral-regs-only $(if $(filter x86_64,$(ARCH)),-malign-data=abi) \
 	  -fno-inline-functions-called-once -fno-move-loop-invariants -fno-caller-saves -fno-ira-share-spill-slots -fno-tree-ch \
-	  -fno-thread-jumps -fno-tree-dominator-opts -fno-jump-tables -fno-plt)
+	  -fno-thread-jumps -fno-tree-dominator-opts -fno-jump-tables -fno-shrink-wrap -fno-schedule-insns2 -fno-plt)
 # The uAPI headers come with the set-up: Debian 12's own have no linux/iommufd.h. Their path is asked for once: a `?=` alone
 # would ask again for each file that is compiled.
 HEADERS ?= $(shell setup/setup --path headers 2>/dev/null)

@@ -9,10 +9,10 @@
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "devices/virtio/disk.h"
+#include "vmm/base/host.h"
 
 #define BUFFER_MAX 4096u /* alignment of the bounce buffer: no storage asks for more */
 #define BOUNCE     DISK_SLICE_TRANSFER
@@ -170,7 +170,7 @@ static int allocate(struct disk *disk, int mode, uint64_t offset, uint64_t lengt
 	do
 		ret = fallocate(disk->fd, mode, (off_t)offset, (off_t)length);
 	while (ret < 0 && errno == EINTR);
-	return ret < 0 ? -errno : 0;
+	return host_result(ret);
 }
 
 static int discard(struct disk *disk, uint64_t offset, uint64_t length)
@@ -179,7 +179,7 @@ static int discard(struct disk *disk, uint64_t offset, uint64_t length)
 	int ret;
 
 	if (disk->block_device)
-		ret = ioctl(disk->fd, BLKDISCARD, range) < 0 ? -errno : 0;
+		ret = host_ioctl(disk->fd, BLKDISCARD, range);
 	else
 		ret = allocate(disk, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 	/* It is a hint: storage that cannot need not. */

@@ -28,6 +28,19 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+/* Undo a descriptor on the way out with @error. */
+static int close_with(int fd, int error)
+{
+	close(fd);
+	return error;
+}
+
+/* The same with the error of the call that failed just now. */
+static int close_failed(int fd)
+{
+	return close_with(fd, -errno);
+}
+
 static int open_path(const char *path, int flags, mode_t mode)
 {
 	int fd;
@@ -35,14 +48,7 @@ static int open_path(const char *path, int flags, mode_t mode)
 	do
 		fd = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
 	while (fd < 0 && errno == EINTR);
-	return fd < 0 ? -errno : fd;
-}
-
-/* Undo a descriptor on the way out with @error. */
-static int close_with(int fd, int error)
-{
-	close(fd);
-	return error;
+	return host_result(fd);
 }
 
 int host_open_kvm(void)
@@ -64,7 +70,7 @@ int host_open_vfio(const char *path)
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	if (!S_ISCHR(st.st_mode))
 		return close_with(fd, -ENOTTY);
 	return fd;
@@ -99,7 +105,7 @@ int host_take_device(int fd)
 		return -ENOTTY;
 	if ((flags & O_ACCMODE) != O_RDWR || (flags & O_PATH))
 		return -EACCES;
-	return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+	return host_result(fcntl(fd, F_SETFD, FD_CLOEXEC));
 }
 
 int host_device_sysfs(int fd, char *buffer, size_t size)
@@ -130,7 +136,7 @@ ssize_t host_read_bytes(const char *path, void *buffer, size_t size)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return close_with(fd, -errno);
+			return close_failed(fd);
 		if (n == 0)
 			break;
 		done += (size_t)n;
@@ -185,7 +191,7 @@ int host_write_text(const char *path, const char *text)
 		n = write(fd, text, length);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	return close_with(fd, (size_t)n == length ? 0 : -EIO);
 }
 
@@ -238,12 +244,12 @@ int host_real_path(const char *path, char *buffer, size_t size)
 
 int host_stat(const char *path, struct stat *st)
 {
-	return fstatat(AT_FDCWD, path, st, 0) < 0 ? -errno : 0;
+	return host_result(fstatat(AT_FDCWD, path, st, 0));
 }
 
 int host_access(const char *path, int mode)
 {
-	return faccessat(AT_FDCWD, path, mode, AT_EACCESS) < 0 ? -errno : 0;
+	return host_result(faccessat(AT_FDCWD, path, mode, AT_EACCESS));
 }
 
 static int is_named(const struct dirent *entry)
@@ -295,13 +301,13 @@ static int open_storage(const char *path, int flags, bool block, struct stat *st
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, st) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	if (S_ISDIR(st->st_mode))
 		return close_with(fd, -EISDIR);
 	if (!S_ISREG(st->st_mode) && !(block && S_ISBLK(st->st_mode)))
 		return close_with(fd, -EINVAL);
 	if (fcntl(fd, F_SETFL, flags) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	return fd;
 }
 
@@ -322,7 +328,7 @@ int host_open_output(const char *path, bool append)
 	int fd = open_path(path, flags | O_NONBLOCK, 0644);
 
 	if (fd >= 0 && fcntl(fd, F_SETFL, flags) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	return fd;
 }
 
@@ -400,7 +406,7 @@ int host_open_disk(const char *path, unsigned flags, struct host_disk *disk)
 		return close_with(fd, -EBUSY);
 	size = (uint64_t)st.st_size;
 	if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, &size) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	*disk = (struct host_disk){
 		.fd = fd,
 		.size = size,
@@ -424,16 +430,16 @@ int host_open_pty(char *name, size_t size)
 		return fd;
 	if (ioctl(fd, TIOCSPTLCK, &unlocked) < 0 || ioctl(fd, TIOCGPTN, &number) < 0 ||
 	    tcgetattr(fd, &mode) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	if ((size_t)snprintf(name, size, "/dev/pts/%u", number) >= size)
 		return close_with(fd, -ERANGE);
 	cfmakeraw(&mode);
 	if (tcsetattr(fd, TCSANOW, &mode) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	/* The master tells a hang-up only after a first close of the other end. */
 	peer = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (peer < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	close(peer);
 	return fd;
 }
@@ -455,13 +461,13 @@ int host_open_tap(const char *name, unsigned header_size)
 	if (fd < 0)
 		return fd;
 	if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	return fd;
 }
 
 int host_tap_offload(int fd, unsigned flags)
 {
-	return ioctl(fd, TUNSETOFFLOAD, (unsigned long)flags) < 0 ? -errno : 0;
+	return host_ioctl(fd, TUNSETOFFLOAD, (void *)(uintptr_t)flags);
 }
 
 /* ---- memory and limits ----------------------------------------------------------------------- */
@@ -516,9 +522,9 @@ int host_memfd(const char *name, uint64_t size, enum host_page_kind kind)
 	if (fd < 0)
 		return -errno;
 	if (ftruncate(fd, (off_t)size) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		return close_with(fd, -errno);
+		return close_failed(fd);
 	return fd;
 }
 

@@ -16,6 +16,15 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+/* ---- what system calls answer ---------------------------------------------------------------- */
+
+/* What one returned, or -errno when that is negative. */
+int host_result(int returned);
+/* ioctl(2), again when a signal came between. What it returned, or -errno. */
+int host_ioctl(int fd, unsigned long request, void *argument);
+/* Another descriptor for what is behind @fd. */
+int host_dup(int fd);
+
 /* ---- kernel interfaces ----------------------------------------------------------------------- */
 
 /* /dev/kvm, /dev/iommu. -ENOENT: the kernel lacks it; -EACCES: no permission; -ENODEV: no driver. */

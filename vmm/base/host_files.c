@@ -15,7 +15,7 @@ int host_raise_nofile(void)
 	if (limit.rlim_cur == limit.rlim_max)
 		return 0;
 	limit.rlim_cur = limit.rlim_max;
-	return prlimit(0, RLIMIT_NOFILE, &limit, NULL) < 0 ? -errno : 0;
+	return host_result(prlimit(0, RLIMIT_NOFILE, &limit, NULL));
 }
 
 uint64_t host_nofile(void)

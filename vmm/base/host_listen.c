@@ -40,7 +40,7 @@ static int bind_private(int fd, const struct sockaddr_un *address)
 {
 	if (fchmod(fd, 0600))
 		return -errno;
-	return bind(fd, (const struct sockaddr *)address, sizeof(*address)) ? -errno : 0;
+	return host_result(bind(fd, (const struct sockaddr *)address, sizeof(*address)));
 }
 
 int host_listen_unix(const char *path, struct host_listener *listener)

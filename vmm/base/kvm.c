@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 #include <linux/kvm.h>
 
@@ -12,16 +11,6 @@
 #include "vmm/base/log.h"
 
 #define SLOT_WORD_BITS 64
-
-static int kvm_ioctl(int fd, unsigned long command, void *arg)
-{
-	int ret;
-
-	do
-		ret = ioctl(fd, command, arg);
-	while (ret < 0 && errno == EINTR);
-	return ret < 0 ? -errno : ret;
-}
 
 static void explain_open(int error)
 {
@@ -48,7 +37,7 @@ int kvm_create(int dev_fd, struct kvm **out)
 			return dev_fd;
 		}
 	}
-	ret = kvm_ioctl(dev_fd, KVM_GET_API_VERSION, NULL);
+	ret = host_ioctl(dev_fd, KVM_GET_API_VERSION, NULL);
 	if (ret != KVM_API_VERSION) {
 		if (ret < 0)
 			log_error("/dev/kvm: this descriptor is no KVM (%s)", strerror(-ret));
@@ -68,13 +57,13 @@ int kvm_create(int dev_fd, struct kvm **out)
 	kvm->vfio_fd = -1;
 	kvm->refcount = 1;
 
-	kvm->vm_fd = kvm_ioctl(dev_fd, KVM_CREATE_VM, NULL);
+	kvm->vm_fd = host_ioctl(dev_fd, KVM_CREATE_VM, NULL);
 	if (kvm->vm_fd < 0) {
 		ret = kvm->vm_fd;
 		log_failure(ret, "KVM: cannot create a VM");
 		goto free_kvm;
 	}
-	kvm->vcpu_mmap_size = kvm_ioctl(dev_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
+	kvm->vcpu_mmap_size = host_ioctl(dev_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
 	if (kvm->vcpu_mmap_size < 0) {
 		ret = kvm->vcpu_mmap_size;
 		log_failure(ret, "KVM: cannot get the size of a vCPU's shared page");
@@ -133,7 +122,7 @@ void kvm_put(struct kvm *kvm)
 
 int kvm_check_extension(struct kvm *kvm, int cap)
 {
-	int ret = kvm_ioctl(kvm->vm_fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)cap);
+	int ret = host_ioctl(kvm->vm_fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)cap);
 
 	return ret < 0 ? 0 : ret;
 }
@@ -196,7 +185,7 @@ int kvm_slot_add(struct kvm *kvm, uint64_t gpa, uint64_t size, void *hva, uint32
 		return -EINVAL; /* KVM would take it for a removal */
 	if (!slot_reserve(kvm, &region.slot))
 		return -ENOSPC;
-	ret = kvm_ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+	ret = host_ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
 	if (ret < 0) {
 		slot_release(kvm, region.slot);
 		return ret;
@@ -212,7 +201,7 @@ int kvm_slot_remove(struct kvm *kvm, uint32_t slot)
 
 	if (!slot_in_use(kvm, slot))
 		return -EINVAL;
-	ret = kvm_ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+	ret = host_ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
 	if (ret == 0)
 		slot_release(kvm, slot);
 	return ret;
@@ -229,7 +218,7 @@ int kvm_irqfd_add(struct kvm *kvm, int fd, uint32_t gsi, int resample_fd)
 		.resamplefd = resample_fd >= 0 ? (uint32_t)resample_fd : 0,
 	};
 
-	return kvm_ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd);
+	return host_ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd);
 }
 
 int kvm_irqfd_remove(struct kvm *kvm, int fd, uint32_t gsi)
@@ -240,7 +229,7 @@ int kvm_irqfd_remove(struct kvm *kvm, int fd, uint32_t gsi)
 		.flags = KVM_IRQFD_FLAG_DEASSIGN,
 	};
 
-	return kvm_ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd);
+	return host_ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd);
 }
 
 static int ioeventfd(struct kvm *kvm, uint32_t flags, int fd, bool pio, uint64_t address,
@@ -255,7 +244,7 @@ static int ioeventfd(struct kvm *kvm, uint32_t flags, int fd, bool pio, uint64_t
 			 (pio ? KVM_IOEVENTFD_FLAG_PIO : 0),
 	};
 
-	return kvm_ioctl(kvm->vm_fd, KVM_IOEVENTFD, &event);
+	return host_ioctl(kvm->vm_fd, KVM_IOEVENTFD, &event);
 }
 
 int kvm_ioeventfd_add(struct kvm *kvm, int fd, bool pio, uint64_t address, unsigned size,
@@ -272,14 +261,14 @@ int kvm_ioeventfd_remove(struct kvm *kvm, int fd, bool pio, uint64_t address, un
 
 int kvm_set_routing(struct kvm *kvm, const struct kvm_irq_routing *routing)
 {
-	return kvm_ioctl(kvm->vm_fd, KVM_SET_GSI_ROUTING, (void *)(uintptr_t)routing);
+	return host_ioctl(kvm->vm_fd, KVM_SET_GSI_ROUTING, (void *)(uintptr_t)routing);
 }
 
 int kvm_irq_line(struct kvm *kvm, uint32_t gsi, bool level)
 {
 	struct kvm_irq_level line = {.irq = gsi, .level = level};
 
-	return kvm_ioctl(kvm->vm_fd, KVM_IRQ_LINE, &line);
+	return host_ioctl(kvm->vm_fd, KVM_IRQ_LINE, &line);
 }
 
 int kvm_signal_msi(struct kvm *kvm, uint64_t address, uint32_t data, uint32_t devid)
@@ -291,7 +280,7 @@ int kvm_signal_msi(struct kvm *kvm, uint64_t address, uint32_t data, uint32_t de
 		.flags = KVM_MSI_VALID_DEVID, /* the ITS needs it; x86 takes it and looks away */
 		.devid = devid,
 	};
-	int ret = kvm_ioctl(kvm->vm_fd, KVM_SIGNAL_MSI, &msi);
+	int ret = host_ioctl(kvm->vm_fd, KVM_SIGNAL_MSI, &msi);
 
 	return ret < 0 ? ret : 0; /* 0: the guest masks it, positive: how many vCPUs got it */
 }
@@ -306,7 +295,7 @@ static int vfio_device(struct kvm *kvm, bool create)
 
 	pthread_mutex_lock(&kvm->lock);
 	if (kvm->vfio_fd < 0) {
-		ret = create ? kvm_ioctl(kvm->vm_fd, KVM_CREATE_DEVICE, &device) : -ENOENT;
+		ret = create ? host_ioctl(kvm->vm_fd, KVM_CREATE_DEVICE, &device) : -ENOENT;
 		if (ret == 0)
 			kvm->vfio_fd = (int)device.fd;
 	}
@@ -325,7 +314,7 @@ static int vfio_file(int vfio_fd, uint64_t what, int device_fd)
 		.addr = (uintptr_t)&fd,
 	};
 
-	return vfio_fd < 0 ? vfio_fd : kvm_ioctl(vfio_fd, KVM_SET_DEVICE_ATTR, &attr);
+	return vfio_fd < 0 ? vfio_fd : host_ioctl(vfio_fd, KVM_SET_DEVICE_ATTR, &attr);
 }
 
 int kvm_vfio_file_add(struct kvm *kvm, int device_fd)

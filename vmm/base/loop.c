@@ -225,7 +225,7 @@ int loop_timer_set(struct loop *loop, struct loop_source *timer, uint64_t delay_
 	};
 
 	(void)loop;
-	return timerfd_settime(timer->fd, 0, &when, NULL) < 0 ? -errno : 0;
+	return host_result(timerfd_settime(timer->fd, 0, &when, NULL));
 }
 
 void loop_remove(struct loop *loop, struct loop_source *source)

@@ -16,6 +16,7 @@
 #include <linux/iommufd.h>
 
 #include "devices/vfio/check/gather.h"
+#include "vmm/base/host.h"
 
 /* The name with number @id in /etc/passwd or /etc/group, else the number as text. */
 static const char *id_name(const struct check_source *source, const char *file, unsigned id)
@@ -145,8 +146,7 @@ int check_open_iommu(const struct check_request *request)
 
 	if (fd < 0)
 		return host_open_iommu();
-	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	return fd < 0 ? -errno : fd;
+	return host_dup(fd);
 }
 
 static void gather_iommufd(const struct check_source *source, const struct check_request *request,

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 #include <linux/iommufd.h>
 #include <linux/vfio.h>
@@ -16,11 +15,6 @@
 #include "vmm/base/host.h"
 
 #define RANGES 64
-
-static int call(int fd, unsigned long command, void *argument)
-{
-	return ioctl(fd, command, argument) < 0 ? -errno : 0;
-}
 
 static int bind_device(int device, int iommufd, const struct check_request *request,
 		       uint32_t *device_id)
@@ -34,7 +28,7 @@ static int bind_device(int device, int iommufd, const struct check_request *requ
 		.iommufd = iommufd,
 		.token_uuid_ptr = request->has_token ? (uintptr_t)request->token : 0,
 	};
-	int ret = call(device, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+	int ret = host_ioctl(device, VFIO_DEVICE_BIND_IOMMUFD, &bind);
 
 	*device_id = bind.out_devid;
 	return ret;
@@ -45,7 +39,7 @@ static void ask_hardware(int iommufd, uint32_t device_id, struct check_rehearsal
 	struct iommu_hw_info info = {.size = sizeof(info), .dev_id = device_id};
 
 	/* An emulated device has no IOMMU behind it: -ENOENT. */
-	if (call(iommufd, IOMMU_GET_HW_INFO, &info) < 0)
+	if (host_ioctl(iommufd, IOMMU_GET_HW_INFO, &info) < 0)
 		return;
 	r->hw_type = info.out_data_type;
 	r->hw_dirty = info.out_capabilities & IOMMU_HW_CAP_DIRTY_TRACKING;
@@ -61,7 +55,7 @@ static void ask_ranges(int iommufd, uint32_t ioas, struct check_rehearsal *r)
 		.num_iovas = RANGES,
 		.allowed_iovas = (uintptr_t)ranges,
 	};
-	int ret = call(iommufd, IOMMU_IOAS_IOVA_RANGES, &command);
+	int ret = host_ioctl(iommufd, IOMMU_IOAS_IOVA_RANGES, &command);
 
 	/* With -EMSGSIZE the first ones are there; a lower bound is good enough for a size. */
 	if (ret < 0 && ret != -EMSGSIZE)
@@ -81,7 +75,7 @@ static unsigned irq_count(int device, uint32_t index)
 {
 	struct vfio_irq_info info = {.argsz = sizeof(info), .index = index};
 
-	return call(device, VFIO_DEVICE_GET_IRQ_INFO, &info) < 0 ? 0 : info.count;
+	return host_ioctl(device, VFIO_DEVICE_GET_IRQ_INFO, &info) < 0 ? 0 : info.count;
 }
 
 static bool has_feature(int device, uint32_t feature, uint32_t operation)
@@ -91,7 +85,7 @@ static bool has_feature(int device, uint32_t feature, uint32_t operation)
 		.flags = feature | operation | VFIO_DEVICE_FEATURE_PROBE,
 	};
 
-	return call(device, VFIO_DEVICE_FEATURE, &probe) == 0;
+	return host_ioctl(device, VFIO_DEVICE_FEATURE, &probe) == 0;
 }
 
 static void ask_device(int device, struct check_rehearsal *r)
@@ -111,7 +105,7 @@ static void ask_device(int device, struct check_rehearsal *r)
 		.argsz = sizeof(buffer),
 		.flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION,
 	};
-	if (call(device, VFIO_DEVICE_GET_INFO, &info) == 0) {
+	if (host_ioctl(device, VFIO_DEVICE_GET_INFO, &info) == 0) {
 		r->can_reset = info.flags & VFIO_DEVICE_FLAGS_RESET;
 		r->has_irqs = info.flags & VFIO_DEVICE_FLAGS_PCI;
 	}
@@ -119,10 +113,10 @@ static void ask_device(int device, struct check_rehearsal *r)
 		r->intx = irq_count(device, VFIO_PCI_INTX_IRQ_INDEX);
 		r->msi = irq_count(device, VFIO_PCI_MSI_IRQ_INDEX);
 		r->msix = irq_count(device, VFIO_PCI_MSIX_IRQ_INDEX);
-		if (call(device, VFIO_DEVICE_GET_REGION_INFO, &config) == 0)
+		if (host_ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &config) == 0)
 			r->config_size = config.size;
 	}
-	if (call(device, VFIO_DEVICE_FEATURE, get) == 0) {
+	if (host_ioctl(device, VFIO_DEVICE_FEATURE, get) == 0) {
 		r->migratable = true;
 		r->migration_flags = (uint32_t)migration->flags;
 	}
@@ -139,22 +133,22 @@ static void play(int device, int iommufd, uint32_t device_id, struct check_rehea
 	struct vfio_device_detach_iommufd_pt detach = {.argsz = sizeof(detach)};
 	struct iommu_destroy destroy = {.size = sizeof(destroy)};
 
-	r->ioas = call(iommufd, IOMMU_IOAS_ALLOC, &alloc);
+	r->ioas = host_ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc);
 	if (r->ioas < 0)
 		return;
 	ask_hardware(iommufd, device_id, r);
 	attach.argsz = offsetof(struct vfio_device_attach_iommufd_pt, pasid);
 	attach.pt_id = alloc.out_ioas_id;
-	r->attach = call(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
+	r->attach = host_ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
 	if (r->attach == 0) {
 		ask_ranges(iommufd, alloc.out_ioas_id, r);
 		ask_device(device, r);
 		detach.argsz = offsetof(struct vfio_device_detach_iommufd_pt, pasid);
-		call(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
+		host_ioctl(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 	}
 	/* /dev/iommu may be the caller's own descriptor: nothing of ours stays in it. */
 	destroy.id = alloc.out_ioas_id;
-	call(iommufd, IOMMU_DESTROY, &destroy);
+	host_ioctl(iommufd, IOMMU_DESTROY, &destroy);
 }
 
 void check_rehearse(const struct check_request *request, struct check_facts *facts)

@@ -35,9 +35,9 @@ static int add(struct vfio_function *vf, const struct doorbell *plan, struct doo
 
 	/* To be taken out again by the same descriptor, which the provider may have closed by then. */
 	*out = *plan;
-	out->fd = fcntl(plan->fd, F_DUPFD_CLOEXEC, 0);
+	out->fd = host_dup(plan->fd);
 	if (out->fd < 0)
-		return -errno;
+		return out->fd;
 	ret = kvm_ioeventfd_add(vf->env.kvm, out->fd, out->pio, out->address, out->size,
 				match_of(out));
 	if (ret)

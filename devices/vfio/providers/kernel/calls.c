@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -31,10 +30,8 @@ static int call_take_device(void *ctx, int fd)
 
 static int call_eventfd(void *ctx)
 {
-	const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
 	(void)ctx;
-	return fd < 0 ? -errno : fd;
+	return host_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
 static void call_close(void *ctx, int fd)
@@ -46,18 +43,13 @@ static void call_close(void *ctx, int fd)
 static int call_fstat(void *ctx, int fd, struct stat *st)
 {
 	(void)ctx;
-	return fstat(fd, st) ? -errno : 0;
+	return host_result(fstat(fd, st));
 }
 
 static int call_ioctl(void *ctx, int fd, unsigned long request, void *arg)
 {
-	int rc;
-
 	(void)ctx;
-	do
-		rc = ioctl(fd, request, arg);
-	while (rc < 0 && errno == EINTR);
-	return rc < 0 ? -errno : rc;
+	return host_ioctl(fd, request, arg);
 }
 
 static ssize_t call_pread(void *ctx, int fd, void *buffer, size_t count, uint64_t offset)

@@ -32,15 +32,13 @@ void soft_signal(struct soft_device *sd, int fd)
 int soft_eventfd_get(int fd)
 {
 	struct stat st;
-	int copy;
 
 	/* No type in its mode, and a write of less than a counter is invalid: so eventfds are. */
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if ((st.st_mode & S_IFMT) || write(fd, "", 0) != -1 || errno != EINVAL)
 		return -EINVAL;
-	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	return copy < 0 ? -errno : copy;
+	return host_dup(fd);
 }
 
 static void drop(int *fd)

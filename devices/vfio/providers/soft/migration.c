@@ -6,12 +6,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "devices/vfio/migration_states.h"
 #include "devices/vfio/own_log.h"
 #include "devices/vfio/providers/soft/soft.h"
+#include "vmm/base/host.h"
 
 #define CHUNK 262144u /* of the stream at a time: the lock is held meanwhile */
 
@@ -53,14 +53,12 @@ void soft_session_end(struct soft_device *sd)
 static int session_begin(struct soft_device *sd, int *user_fd)
 {
 	const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	const int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	const int copy = fd < 0 ? -errno : host_dup(fd);
 
 	if (copy < 0) {
-		const int rc = -errno;
-
 		if (fd >= 0)
 			close(fd);
-		return rc;
+		return copy;
 	}
 	soft_session_end(sd);
 	sd->session_fd = fd;

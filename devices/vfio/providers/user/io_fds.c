@@ -3,7 +3,6 @@
  * DEVICE_GET_REGION_IO_FDS: writes of a region that the server takes by eventfd. They save an exit to
  * user space each, and no more: whatever is wrong with them, the writes go by message.
  */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 
 #include "devices/vfio/message.h"
 #include "devices/vfio/providers/user/user.h"
+#include "vmm/base/host.h"
 
 #define MAX_IOEVENTFDS 1024
 #define MAX_ANSWER                                                                                 \
@@ -48,12 +48,12 @@ static int take(const struct vfio_user_message *reply, const struct vfio_user_pa
 		*entry = (struct vfio_region_ioeventfd){
 			.offset = sub.offset,
 			.size = (uint32_t)sub.size,
-			.fd = fcntl(packet->fds[sub.fd_index], F_DUPFD_CLOEXEC, 0),
+			.fd = host_dup(packet->fds[sub.fd_index]),
 			.match = sub.flags & KVM_IOEVENTFD_FLAG_DATAMATCH,
 			.datamatch = sub.datamatch,
 		};
 		if (entry->fd < 0)
-			return -errno;
+			return entry->fd;
 		region->ioeventfd_count++;
 	}
 	return 0;
