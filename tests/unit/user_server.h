@@ -438,7 +438,8 @@ static inline void server_feature(struct user_server *s, const struct user_messa
 	if (feature->flags & VFIO_DEVICE_FEATURE_PROBE) {
 		const uint32_t number = feature->flags & VFIO_DEVICE_FEATURE_MASK;
 
-		if (number != VFIO_DEVICE_FEATURE_DMA_LOGGING_START)
+		if (number != VFIO_DEVICE_FEATURE_DMA_LOGGING_START &&
+		    number != VFIO_DEVICE_FEATURE_BUS_MASTER)
 			server_error(s, m, ENOTTY);
 		else
 			server_reply(s, m, reply, sizeof(*feature));

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -262,6 +263,7 @@ Test(channel, nothing_leaks_when_it_is_destroyed_in_the_middle, .timeout = 60)
 	struct vfio_user_packet *packet;
 	uint8_t bytes[64];
 	const size_t size = build(bytes, 2, 8, 0, "12345678", 8);
+	uint32_t watch;
 
 	for (size_t cut = 1; cut <= size; cut++) {
 		struct pair pair = new_pair();
@@ -270,8 +272,8 @@ Test(channel, nothing_leaks_when_it_is_destroyed_in_the_middle, .timeout = 60)
 		/* One whole command that nobody takes, and a part of another. */
 		peer_send_raw(pair.peer, bytes, size, &fd, 1);
 		peer_send_raw(pair.peer, bytes, cut, &fd, 1);
-		cr_assert_eq(vfio_user_channel_dispatch(pair.channel), 0);
-		cr_assert_eq(vfio_user_channel_dispatch(pair.channel), 0);
+		cr_assert_eq(vfio_user_channel_dispatch(pair.channel, &watch), 0);
+		cr_assert_eq(vfio_user_channel_dispatch(pair.channel, &watch), 0);
 		done(&pair);
 		cr_assert_eq(open_descriptors(), before);
 	}
@@ -291,6 +293,7 @@ Test(channel, a_closed_peer_is_a_reset_connection_after_what_it_said, .timeout =
 {
 	struct pair pair = new_pair();
 	struct vfio_user_packet *packet;
+	uint32_t watch;
 
 	peer_send(pair.peer, 1, 13, 0, NULL, 0);
 	close(pair.peer);
@@ -300,7 +303,7 @@ Test(channel, a_closed_peer_is_a_reset_connection_after_what_it_said, .timeout =
 	for (int i = 0; i < 2; i++)
 		cr_assert_eq(vfio_user_channel_next(pair.channel, -1, &packet), -ECONNRESET);
 	cr_assert_eq(vfio_user_channel_error(pair.channel), -ECONNRESET);
-	cr_assert_eq(vfio_user_channel_dispatch(pair.channel), -ECONNRESET);
+	cr_assert_eq(vfio_user_channel_dispatch(pair.channel, &watch), -ECONNRESET);
 	cr_assert_eq(vfio_user_channel_send(pair.channel, &(struct vfio_user_message){0}, NULL, 0),
 		     -ECONNRESET);
 	done(&pair);
@@ -636,6 +639,7 @@ Test(channel, two_sides_that_send_at_once_do_not_hang, .timeout = 120)
 {
 	struct vfio_user_channel *channels[2];
 	pthread_t threads[2];
+	uint32_t watch;
 	int fds[2];
 
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
@@ -652,7 +656,7 @@ Test(channel, two_sides_that_send_at_once_do_not_hang, .timeout = 120)
 	for (int i = 0; i < 2; i++) {
 		while (pthread_tryjoin_np(threads[i], NULL)) {
 			for (int j = 0; j < 2; j++)
-				cr_assert_eq(vfio_user_channel_dispatch(channels[j]), 0);
+				cr_assert_eq(vfio_user_channel_dispatch(channels[j], &watch), 0);
 		}
 	}
 	for (int i = 0; i < 2; i++)
@@ -670,6 +674,141 @@ Test(channel, a_peer_that_takes_nothing_times_out, .timeout = 60)
 	cr_assert_eq(vfio_user_channel_error(pair.channel), -ETIMEDOUT);
 	free(data);
 	done(&pair);
+}
+
+/* ---- who dispatches ---- */
+
+#define LARGE (1u << 20) /* more than a socket holds */
+
+struct large {
+	struct vfio_user_channel *channel;
+	uint8_t bytes[LARGE];
+	unsigned served;
+};
+
+static void serve_large(void *ctx, struct vfio_user_packet *packet)
+{
+	struct large *large = ctx;
+	struct vfio_user_message out = {
+		.id = packet->header.msg_id,
+		.command = packet->header.command,
+		.reply = true,
+		.dma = {.count = LARGE},
+		.data = large->bytes,
+		.data_size = LARGE,
+	};
+
+	memset(large->bytes, (int)++large->served, LARGE);
+	cr_assert_eq(vfio_user_channel_send(large->channel, &out, NULL, 0), 0);
+}
+
+/* With a peer that has to read @count replies and reads none. A wait would end after @timeout_ms. */
+static struct large *owing(struct pair *pair, unsigned count, unsigned timeout_ms)
+{
+	struct large *large = calloc(1, sizeof(*large));
+	const struct vfio_user_channel_config config = {
+		.serve = serve_large, .ctx = large, .message_timeout_ms = timeout_ms};
+	uint32_t watch;
+
+	*pair = pair_with(&config);
+	large->channel = pair->channel;
+	for (unsigned i = 0; i < count; i++)
+		peer_send(pair->peer, (uint16_t)i, VFIO_USER_DMA_READ, 0,
+			  &(struct vfio_user_dma_access){.count = LARGE}, 16);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(vfio_user_channel_dispatch(pair->channel, &watch), 0);
+	cr_assert_eq(watch, EPOLLIN | EPOLLRDHUP | EPOLLOUT);
+	cr_assert_eq(large->served, 1, "the next waits for the reply to the first");
+	return large;
+}
+
+static void take_reply(const struct pair *pair, unsigned id)
+{
+	static uint8_t bytes[sizeof(struct vfio_user_header) + 16 + LARGE];
+	struct vfio_user_header header;
+
+	peer_read(pair->peer, bytes, sizeof(bytes));
+	memcpy(&header, bytes, sizeof(header));
+	cr_assert_eq(header.msg_id, id);
+	cr_assert_eq(header.msg_size, sizeof(bytes));
+	for (size_t i = sizeof(header) + 16; i < sizeof(bytes); i++)
+		cr_assert_eq(bytes[i], id + 1);
+}
+
+static void *take_three(void *arg)
+{
+	for (unsigned id = 0; id < 3; id++)
+		take_reply(arg, id);
+	return NULL;
+}
+
+Test(channel, who_dispatches_does_not_wait_for_the_peer, .timeout = 60)
+{
+	struct pair pair;
+	struct large *large = owing(&pair, 3, 100);
+	pthread_t thread;
+	uint32_t watch = EPOLLOUT;
+
+	/* When it is taken the rest follows, and the next are served, by who waits for that alone. */
+	pthread_create(&thread, NULL, take_three, &pair);
+	while (watch & EPOLLOUT) {
+		struct pollfd out = {.fd = vfio_user_channel_fd(pair.channel), .events = POLLOUT};
+
+		cr_assert_eq(poll(&out, 1, 30000), 1);
+		cr_assert_eq(vfio_user_channel_dispatch(pair.channel, &watch), 0);
+	}
+	pthread_join(thread, NULL);
+	cr_assert_eq(large->served, 3);
+	done(&pair);
+	free(large);
+}
+
+static void *take_and_answer(void *arg)
+{
+	const struct pair *pair = arg;
+	uint8_t command[16];
+
+	take_reply(pair, 0);
+	peer_read(pair->peer, command, sizeof(command));
+	/* Commands that came before ours are served while we wait. */
+	take_reply(pair, 1);
+	memcpy(command + 8, &(uint32_t){VFIO_USER_FLAGS_REPLY}, 4);
+	peer_send_raw(pair->peer, command, sizeof(command), NULL, 0);
+	return NULL;
+}
+
+Test(channel, what_is_left_of_a_reply_leaves_before_a_command, .timeout = 60)
+{
+	struct pair pair;
+	struct large *large = owing(&pair, 2, 30000);
+	struct vfio_user_message reset = {.command = VFIO_USER_DEVICE_RESET};
+	struct vfio_user_packet *reply;
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, take_and_answer, &pair);
+	cr_assert_eq(vfio_user_channel_call(pair.channel, &reset, NULL, 0, 30000, &reply), 0);
+	vfio_user_packet_free(reply);
+	pthread_join(thread, NULL);
+	cr_assert_eq(large->served, 2);
+	done(&pair);
+	free(large);
+}
+
+/* Commands, too, stay at the peer then: as many as may be kept, and no more. */
+Test(channel, a_flood_of_a_peer_that_takes_no_reply_stays_with_it, .timeout = 60)
+{
+	struct pair pair;
+	struct large *large = owing(&pair, 2, 100);
+	static const uint8_t data[4000];
+	uint32_t watch = EPOLLIN;
+
+	while (watch & EPOLLIN) {
+		peer_send(pair.peer, 9, VFIO_USER_DMA_WRITE, 0, data, sizeof(data));
+		cr_assert_eq(vfio_user_channel_dispatch(pair.channel, &watch), 0);
+	}
+	cr_assert_eq(watch, EPOLLOUT);
+	done(&pair);
+	free(large);
 }
 
 Test(channel, descriptors_are_sent_once_with_the_first_byte, .timeout = 60)

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * Two locks. `send` makes messages leave whole, one after another. `lock` guards all else and is never
- * held over a system call that may wait. Who sets `reading` alone touches the receiver and reads.
- */
-#include "devices/vfio/user/channel.h"
+/* A connection: its life, who reads, and what is done with what comes. Sending is channel_send.c. */
+#include "devices/vfio/user/channel_private.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "devices/vfio/user/receiver.h"
 #include "vmm/base/host.h"
 
 #define MESSAGE_TIMEOUT_MS 5000
@@ -22,40 +19,7 @@
 #define MAX_ABANDONED      32768
 #define SCM_MAX_FDS        253  /* what one sendmsg() may carry (net/core/scm.c) */
 #define READ_SLICE_MS      1000 /* a reader with a deadline looks at the clock so often */
-#define ROLE_SLICE_MS      10   /* so does a sender while another one reads for it */
 #define FOREVER            HOST_FOREVER
-#define MS                 1000000ull
-
-struct call {
-	struct call *next;
-	uint16_t id;
-	uint16_t command;
-	struct vfio_user_packet *reply;
-};
-
-/* What is used most comes first, here and in all that is large: a small offset is a short instruction. */
-struct vfio_user_channel {
-	int fd;
-
-	int error;
-	pthread_mutex_t lock;
-	bool reading;       /* somebody reads */
-	bool serving;       /* somebody is in config.serve */
-	unsigned followers; /* who wait for what the reader brings */
-	struct call *calls;
-	struct vfio_user_packet *queue, **queue_tail; /* commands of the peer */
-	size_t queued_bytes;
-	unsigned queued_fds;
-	uint16_t last_id;
-	unsigned abandoned_count;
-	pthread_cond_t changed;
-	uint64_t abandoned[65536 / 64]; /* ids of calls given up, whose reply may still come */
-
-	pthread_mutex_t send;
-	struct vfio_user_channel_config config;
-	uint64_t partial_until; /* for the rest of a message that was begun */
-	struct vfio_user_receiver receiver;
-};
 
 /* ---- life --------------------------------------------------------------------------------------- */
 
@@ -111,6 +75,7 @@ void vfio_user_channel_destroy(struct vfio_user_channel *channel)
 	while (channel->queue)
 		vfio_user_packet_free(queue_pop(channel));
 	vfio_user_receiver_destroy(&channel->receiver);
+	free(channel->rest);
 	pthread_cond_destroy(&channel->changed);
 	pthread_mutex_destroy(&channel->lock);
 	pthread_mutex_destroy(&channel->send);
@@ -119,7 +84,7 @@ void vfio_user_channel_destroy(struct vfio_user_channel *channel)
 }
 
 /* Under the lock. Returns what it died of. */
-static int die(struct vfio_user_channel *channel, int error)
+int channel_die(struct vfio_user_channel *channel, int error)
 {
 	if (!channel->error) {
 		channel->error = error ? error : -ECONNRESET;
@@ -132,7 +97,7 @@ static int die(struct vfio_user_channel *channel, int error)
 void vfio_user_channel_shutdown(struct vfio_user_channel *channel, int error)
 {
 	pthread_mutex_lock(&channel->lock);
-	die(channel, error);
+	channel_die(channel, error);
 	pthread_mutex_unlock(&channel->lock);
 }
 
@@ -153,7 +118,7 @@ int vfio_user_channel_fd(const struct vfio_user_channel *channel)
 
 /* ---- reading ------------------------------------------------------------------------------------ */
 
-static int poll_fd(int fd, short events, uint64_t deadline)
+int channel_poll(int fd, short events, uint64_t deadline)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = events};
 	const uint64_t now = host_now_ns();
@@ -168,7 +133,7 @@ static int poll_fd(int fd, short events, uint64_t deadline)
 static int deliver(struct vfio_user_channel *channel, struct vfio_user_packet *packet)
 {
 	const struct vfio_user_header header = packet->header;
-	struct call *call = channel->calls;
+	struct vfio_user_call *call = channel->calls;
 
 	packet->next = NULL;
 	if ((header.flags & VFIO_USER_FLAGS_TYPE) == VFIO_USER_FLAGS_COMMAND) {
@@ -193,19 +158,17 @@ static int deliver(struct vfio_user_channel *channel, struct vfio_user_packet *p
 	return -EPROTO;
 }
 
+/* One message of the kernel's has all that came with it: nothing else was asked for (SO_PASSCRED and the like). */
 static unsigned take_fds(struct msghdr *message, int *fds)
 {
-	unsigned count = 0;
+	const struct cmsghdr *c = CMSG_FIRSTHDR(message);
+	size_t bytes;
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-		const size_t bytes = c->cmsg_len - CMSG_LEN(0);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		memcpy(fds + count, CMSG_DATA(c), bytes);
-		count += (unsigned)(bytes / sizeof(int));
-	}
-	return count;
+	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+		return 0;
+	bytes = c->cmsg_len - CMSG_LEN(0);
+	memcpy(fds, CMSG_DATA(c), bytes);
+	return (unsigned)(bytes / sizeof(int));
 }
 
 /*
@@ -240,7 +203,7 @@ static struct vfio_user_packet *read_chunk(struct vfio_user_channel *channel, ui
 		flags |= MSG_DONTWAIT;
 	} else if (deadline != FOREVER &&
 		   (!channel->config.serve || deadline < host_now_ns() + READ_SLICE_MS * MS)) {
-		poll_fd(channel->fd, POLLIN, deadline);
+		channel_poll(channel->fd, POLLIN, deadline);
 		flags |= MSG_DONTWAIT;
 	}
 	n = recvmsg(channel->fd, &message, flags);
@@ -262,7 +225,7 @@ static struct vfio_user_packet *read_chunk(struct vfio_user_channel *channel, ui
 }
 
 /* Read as the one who reads. Under the lock, which is let go meanwhile. */
-static void read_for_all(struct vfio_user_channel *channel, uint64_t deadline)
+void channel_read(struct vfio_user_channel *channel, uint64_t deadline)
 {
 	struct vfio_user_packet *packets, *next;
 	int error, rc;
@@ -279,12 +242,12 @@ static void read_for_all(struct vfio_user_channel *channel, uint64_t deadline)
 			error = rc;
 	}
 	if (error)
-		die(channel, error);
+		channel_die(channel, error);
 	if (channel->followers)
 		pthread_cond_broadcast(&channel->changed);
 }
 
-static bool queue_full(const struct vfio_user_channel *channel)
+bool channel_queue_full(const struct vfio_user_channel *channel)
 {
 	return channel->queued_bytes >= MAX_QUEUED_BYTES || channel->queued_fds >= MAX_QUEUED_FDS;
 }
@@ -292,14 +255,15 @@ static bool queue_full(const struct vfio_user_channel *channel)
 /* ---- waiting ------------------------------------------------------------------------------------ */
 
 /* Serve the commands that are there. Under the lock, which is let go meanwhile. */
-static void serve_queue(struct vfio_user_channel *channel)
+void channel_serve(struct vfio_user_channel *channel, bool may_wait)
 {
 	struct vfio_user_packet *packet;
 
 	if (!channel->config.serve || channel->serving)
 		return;
 	channel->serving = true;
-	while (!channel->error && (packet = queue_pop(channel))) {
+	channel->may_wait = may_wait;
+	while (!channel->error && (may_wait || !channel->rest) && (packet = queue_pop(channel))) {
 		pthread_mutex_unlock(&channel->lock);
 		channel->config.serve(channel->config.ctx, packet);
 		vfio_user_packet_free(packet);
@@ -324,141 +288,20 @@ static int wait_for(struct vfio_user_channel *channel, struct vfio_user_packet *
 {
 	for (;;) {
 		if (packet != &channel->queue)
-			serve_queue(channel);
+			channel_serve(channel, true);
 		if (*packet)
 			return 0;
 		if (channel->error)
 			return channel->error;
 		if (deadline != FOREVER && host_now_ns() >= deadline)
 			return -ETIMEDOUT;
-		if (queue_full(channel))
-			return die(channel, -ENOBUFS);
+		if (channel_queue_full(channel))
+			return channel_die(channel, -ENOBUFS);
 		if (channel->reading)
 			wait_until(channel, deadline);
 		else
-			read_for_all(channel, deadline);
+			channel_read(channel, deadline);
 	}
-}
-
-/* ---- sending ------------------------------------------------------------------------------------ */
-
-/*
- * The peer takes nothing at the moment, maybe because it waits for us in the same way: read, unless
- * somebody does or the queue is full.
- */
-static void wait_to_send(struct vfio_user_channel *channel, uint64_t deadline)
-{
-	const uint64_t soon = host_now_ns() + ROLE_SLICE_MS * MS;
-
-	pthread_mutex_lock(&channel->lock);
-	if (channel->reading || channel->error || queue_full(channel)) {
-		pthread_mutex_unlock(&channel->lock);
-		poll_fd(channel->fd, POLLOUT, soon < deadline ? soon : deadline);
-		return;
-	}
-	channel->reading = true; /* nobody else is to read between the poll and the read */
-	pthread_mutex_unlock(&channel->lock);
-	poll_fd(channel->fd, POLLIN | POLLOUT, deadline);
-	pthread_mutex_lock(&channel->lock);
-	read_for_all(channel, 0);
-	pthread_mutex_unlock(&channel->lock);
-}
-
-static void advance(struct msghdr *message, size_t done)
-{
-	while (message->msg_iovlen && done >= message->msg_iov->iov_len) {
-		done -= message->msg_iov->iov_len;
-		message->msg_iov++;
-		message->msg_iovlen--;
-	}
-	if (message->msg_iovlen) {
-		message->msg_iov->iov_base = (char *)message->msg_iov->iov_base + done;
-		message->msg_iov->iov_len -= done;
-	}
-}
-
-/* Under channel->send. */
-static int send_whole(struct vfio_user_channel *channel, struct msghdr *message)
-{
-	uint64_t deadline = 0;
-	bool begun = false;
-	int rc = 0;
-
-	while (message->msg_iovlen && !rc) {
-		const ssize_t n = sendmsg(channel->fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n >= 0) {
-			begun = true;
-			message->msg_control = NULL; /* gone with the first byte */
-			message->msg_controllen = 0;
-			advance(message, (size_t)n);
-			continue;
-		}
-		if (errno == EINTR)
-			continue;
-		if (errno != EAGAIN) {
-			rc = errno == EPIPE ? -ECONNRESET : -errno;
-			break;
-		}
-		if (!deadline)
-			deadline = host_now_ns() + channel->config.message_timeout_ms * MS;
-		if (host_now_ns() >= deadline)
-			rc = -ETIMEDOUT;
-		else
-			wait_to_send(channel, deadline);
-	}
-	if (!rc)
-		return 0;
-	/* Nothing went out for a reason of ours: the channel is none the worse. */
-	if (!begun && rc != -ECONNRESET && rc != -ETIMEDOUT)
-		return rc;
-	pthread_mutex_lock(&channel->lock);
-	rc = die(channel, rc);
-	pthread_mutex_unlock(&channel->lock);
-	return rc;
-}
-
-int vfio_user_channel_send(struct vfio_user_channel *channel,
-			   const struct vfio_user_message *message, const int *fds,
-			   unsigned fd_count)
-{
-	uint8_t head[VFIO_USER_ENCODED_MAX];
-	union {
-		char bytes[CMSG_SPACE(VFIO_USER_MAX_MSG_FDS * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov[2] = {
-		{.iov_base = head, .iov_len = vfio_user_encode(message, head)},
-		{.iov_base = (void *)(uintptr_t)message->data,
-		 .iov_len = message->error ? 0 : message->data_size},
-	};
-	struct msghdr msghdr = {.msg_iov = iov, .msg_iovlen = iov[1].iov_len ? 2 : 1};
-	int rc;
-
-	if (fd_count > VFIO_USER_MAX_MSG_FDS)
-		return -E2BIG;
-	if (fd_count) {
-		memset(&control, 0, sizeof(control));
-		control.align = (struct cmsghdr){
-			.cmsg_len = CMSG_LEN(fd_count * sizeof(int)),
-			.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-		};
-		memcpy(CMSG_DATA(&control.align), fds, fd_count * sizeof(int));
-		msghdr.msg_control = &control;
-		msghdr.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-	}
-	pthread_mutex_lock(&channel->send);
-	rc = vfio_user_channel_error(channel);
-	if (!rc)
-		rc = send_whole(channel, &msghdr);
-	pthread_mutex_unlock(&channel->send);
-
-	/* What was read while the peer took nothing, and nobody else may come to. */
-	pthread_mutex_lock(&channel->lock);
-	serve_queue(channel);
-	pthread_mutex_unlock(&channel->lock);
-	return rc;
 }
 
 /* ---- calls -------------------------------------------------------------------------------------- */
@@ -467,14 +310,14 @@ static bool id_in_use(const struct vfio_user_channel *channel, uint16_t id)
 {
 	if (channel->abandoned[id / 64] & 1ull << id % 64)
 		return true;
-	for (const struct call *call = channel->calls; call; call = call->next) {
+	for (const struct vfio_user_call *call = channel->calls; call; call = call->next) {
 		if (call->id == id)
 			return true;
 	}
 	return false;
 }
 
-static int call_begin(struct vfio_user_channel *channel, struct call *call)
+static int call_begin(struct vfio_user_channel *channel, struct vfio_user_call *call)
 {
 	if (channel->error)
 		return channel->error;
@@ -489,9 +332,9 @@ static int call_begin(struct vfio_user_channel *channel, struct call *call)
 	return 0;
 }
 
-static void call_end(struct vfio_user_channel *channel, struct call *call)
+static void call_end(struct vfio_user_channel *channel, struct vfio_user_call *call)
 {
-	struct call **link = &channel->calls;
+	struct vfio_user_call **link = &channel->calls;
 
 	while (*link != call)
 		link = &(*link)->next;
@@ -503,7 +346,7 @@ int vfio_user_channel_call(struct vfio_user_channel *channel, struct vfio_user_m
 			   struct vfio_user_packet **reply)
 {
 	const uint64_t deadline = host_now_ns() + timeout_ms * MS;
-	struct call call = {.command = command->command};
+	struct vfio_user_call call = {.command = command->command};
 	int rc;
 
 	*reply = NULL;
@@ -554,16 +397,24 @@ int vfio_user_channel_next(struct vfio_user_channel *channel, int timeout_ms,
 	return rc;
 }
 
-int vfio_user_channel_dispatch(struct vfio_user_channel *channel)
+int vfio_user_channel_dispatch(struct vfio_user_channel *channel, uint32_t *watch)
 {
 	int error;
 
 	pthread_mutex_lock(&channel->lock);
-	if (!channel->error && queue_full(channel))
-		die(channel, -ENOBUFS);
-	if (!channel->error && !channel->reading)
-		read_for_all(channel, 0);
-	serve_queue(channel);
+	if (channel->rest) {
+		pthread_mutex_unlock(&channel->lock);
+		channel_push_rest(channel);
+		pthread_mutex_lock(&channel->lock);
+	}
+	channel_serve(channel, false);
+	if (!channel->error && !channel->reading && !channel_queue_full(channel)) {
+		channel_read(channel, 0);
+		channel_serve(channel, false);
+	}
+	*watch = EPOLLIN | EPOLLRDHUP;
+	if (channel->rest)
+		*watch = channel_queue_full(channel) ? EPOLLOUT : EPOLLIN | EPOLLRDHUP | EPOLLOUT;
 	error = channel->error;
 	pthread_mutex_unlock(&channel->lock);
 	return error;

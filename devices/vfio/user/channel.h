@@ -43,8 +43,8 @@ struct vfio_user_channel_config {
 	/*
 	 * Serve a command of the peer, on a thread that waits for a reply or calls
 	 * vfio_user_channel_dispatch(); one at a time, in the order of the commands. It may send and
-	 * call. It does not free @packet, but may take descriptors out. NULL: commands are kept for
-	 * vfio_user_channel_next().
+	 * call, and replies once. It does not free @packet, but may take descriptors out. NULL: commands
+	 * are kept for vfio_user_channel_next().
 	 */
 	void (*serve)(void *ctx, struct vfio_user_packet *packet);
 	void *ctx;
@@ -100,10 +100,11 @@ int vfio_user_channel_next(struct vfio_user_channel *channel, int timeout_ms,
 			   struct vfio_user_packet **command);
 
 /*
- * Read what is there without waiting and serve it, for a loop that watches the socket. Returns 0, also
- * when another thread is reading, or what the channel died of.
+ * Read what is there without waiting and serve it, for a loop that watches the socket. A reply that the peer
+ * does not take stays behind, and the next command waits for that: *@watch are the events of epoll(7) by
+ * which to come again. Returns 0, also when another thread is reading, or what the channel died of.
  */
-int vfio_user_channel_dispatch(struct vfio_user_channel *channel);
+int vfio_user_channel_dispatch(struct vfio_user_channel *channel, uint32_t *watch);
 
 /* Closes the descriptors that are left. NULL is allowed. */
 void vfio_user_packet_free(struct vfio_user_packet *packet);

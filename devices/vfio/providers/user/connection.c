@@ -102,7 +102,7 @@ static void put(struct user_device *ud, struct user_connection *connection, bool
 	pthread_mutex_lock(&ud->lock);
 	if (call && !--connection->calls && connection->source && !ud->failed &&
 	    ud->connection == connection)
-		loop_set_events(ud->loop, connection->source, WATCHED);
+		loop_set_events(ud->loop, connection->source, connection->watched);
 	last = !--connection->references;
 	pthread_mutex_unlock(&ud->lock);
 	if (last)
@@ -299,10 +299,22 @@ int user_lied(struct user_device *ud, unsigned command, const char *why)
 
 /* ---- the loop's side --------------------------------------------------------------------------- */
 
+/* A reply that the server has yet to take goes out here also while others read. */
+static void watch_for(struct user_device *ud, struct user_connection *connection, uint32_t events)
+{
+	pthread_mutex_lock(&ud->lock);
+	connection->watched = events;
+	if (connection->source && !ud->failed)
+		loop_set_events(ud->loop, connection->source,
+				connection->calls ? events & EPOLLOUT : events);
+	pthread_mutex_unlock(&ud->lock);
+}
+
 static void on_socket(void *ctx, uint32_t events)
 {
 	struct user_device *ud = ctx;
 	struct user_connection *connection;
+	uint32_t watch;
 	int rc;
 
 	(void)events;
@@ -313,9 +325,11 @@ static void on_socket(void *ctx, uint32_t events)
 	pthread_mutex_unlock(&ud->lock);
 	if (!connection)
 		return;
-	rc = vfio_user_channel_dispatch(connection->channel);
+	rc = vfio_user_channel_dispatch(connection->channel, &watch);
 	if (rc)
 		fail(ud, connection, 0, rc, NULL);
+	else if (watch != connection->watched || watch & EPOLLOUT)
+		watch_for(ud, connection, watch);
 	put(ud, connection, false);
 }
 
@@ -423,6 +437,7 @@ int user_connect(struct user_device *ud)
 	if (!connection)
 		return -ENOMEM;
 	connection->ud = ud;
+	connection->watched = WATCHED;
 	fd = host_connect_unix(ud->path);
 	if (fd < 0) {
 		free(connection);

@@ -66,6 +66,12 @@ int user_device_feature(struct vfio_device *vdev, uint32_t flags, void *arg, siz
 		return -ENOTTY;
 	if (!probe && argsz < (size_t)size)
 		return -EINVAL;
+	/* What there is was asked for once: who only looks (SIGUSR1) is the loop, and must not wait. */
+	if (probe && !(flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET))) {
+		if (!user_connected(ud))
+			return -ENODEV;
+		return ud->features & 1u << (flags & VFIO_DEVICE_FEATURE_MASK) ? 0 : -ENOTTY;
+	}
 	if (probe)
 		return user_feature(ud, flags, NULL, 0, NULL, 0, NULL);
 	if (flags & VFIO_DEVICE_FEATURE_SET)
@@ -78,6 +84,12 @@ void user_probe_features(struct user_device *ud)
 	struct vfio_device_feature_migration migration = {0};
 	struct vfio_device *vdev = &ud->vdev;
 
+	ud->features = 0;
+	for (uint32_t feature = 0; feature < 32; feature++) {
+		if (payload_of(feature) >= 0 &&
+		    !user_feature(ud, VFIO_DEVICE_FEATURE_PROBE | feature, NULL, 0, NULL, 0, NULL))
+			ud->features |= 1u << feature;
+	}
 	vdev->mig_ops = NULL;
 	vdev->log_ops = NULL;
 	vdev->migration_flags = 0;

@@ -39,6 +39,7 @@ struct user_connection {
 	unsigned references; /* of the device, and of every call that is in it; under ud->lock */
 	unsigned calls;      /* those who wait for a reply, and so read for the loop */
 	struct loop_source *source;
+	uint32_t watched; /* what the loop waits for of its socket, while there are no calls */
 	struct vfio_user_limits limits; /* of what we send */
 	uint32_t max_dma_maps;
 	bool extended; /* I/O descriptors, features and migration data may be asked for */
@@ -92,6 +93,7 @@ struct user_device {
 	int connect_error;                 /* why the last look found none; 0: it found one */
 	struct loop_source *failure_timer; /* takes the news of a failure to the loop */
 
+	uint32_t features;                   /* bit per feature for other processes that it has */
 	_Atomic uint32_t max_data_xfer_size; /* of what we send */
 	_Atomic uint64_t irqs_on;            /* bit per index: it has eventfds at the server */
 	struct user_event err, req;
