@@ -297,6 +297,12 @@ struct vfio_device {
 	/* Released by open, acquired by every use: no access before open has finished. */
 	atomic_bool access_granted;
 
+	/*
+	 * The memory behind region_fd is another after a close and an open: who has the descriptor from before
+	 * reaches the device no more. Set before vfio_register_device().
+	 */
+	bool region_fd_renewed;
+
 	/* IOMMU relation, under the set's lock. */
 	bool iommufd_attached;
 	uint32_t max_pasids;    /* 0: no PASID capability; the core refuses PASID attach */

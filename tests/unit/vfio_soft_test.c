@@ -378,6 +378,32 @@ Test(vfio_soft, memory_bar_is_the_same_mapped_trapped_and_by_dma)
 	vm_free(vm);
 }
 
+Test(vfio_soft, memory_of_the_last_user_is_the_device_s_no_more)
+{
+	struct vm *vm = vm_new("");
+	uint64_t value = 0x7777, offset;
+	int fd, old;
+
+	cr_assert(vfio_device_region_fd(vm->vdev, 2, false, &fd, &offset) == 0);
+	old = dup(fd);
+	cr_assert(pwrite(old, &value, 8, (off_t)offset) == 8);
+	vfio_device_close(vm->vdev);
+	open_device(vm, vm->vdev);
+	/* Neither does it reach the device, nor see what the next one writes. */
+	cr_assert(pwrite(old, &value, 8, (off_t)(offset + 8)) == 8);
+	cr_assert(vfio_device_read(vm->vdev, &value, 8, BAR(2) + 8) == 8);
+	cr_assert(value == 0);
+	value = 0x5555;
+	cr_assert(vfio_device_write(vm->vdev, &value, 8, BAR(2)) == 8);
+	cr_assert(pread(old, &value, 8, (off_t)offset) == 8);
+	cr_assert(value == 0x7777);
+	cr_assert(vfio_device_region_fd(vm->vdev, 2, false, &fd, &offset) == 0);
+	cr_assert(pread(fd, &value, 8, (off_t)offset) == 8);
+	cr_assert(value == 0x5555);
+	close(old);
+	vm_free(vm);
+}
+
 Test(vfio_soft, pin_interrupt_is_masked_until_the_guest_is_done_with_it)
 {
 	struct vm *vm = vm_new("");

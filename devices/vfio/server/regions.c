@@ -117,8 +117,10 @@ int session_region_info(struct session *s, const struct vfio_user_message *in,
 		out->message.data = s->buffer;
 		out->message.data_size = caps.size;
 	}
-	if (fd >= 0)
+	if (fd >= 0) {
 		out->fds[out->fd_count++] = fd;
+		s->gave_memory = true;
+	}
 out:
 	vfio_info_cap_free(&caps);
 	free(info);

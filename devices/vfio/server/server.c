@@ -143,12 +143,16 @@ static int check_doorbells(const struct vfio_server *server)
 	return 0;
 }
 
-/* After a client: as after power-on, by a reset, or by closing and opening where there is none. */
-static int renew_device(struct vfio_server *server, int reset)
+/*
+ * After a client: as after power-on, by a reset, or by closing and opening where there is none or the client has memory
+ * of the device mapped.
+ */
+static int renew_device(struct vfio_server *server, int reset, bool gave_memory)
 {
-	if (!reset)
+	if (reset)
+		vfio_debug(server->vdev->dev, reset, "reset after the client: %m");
+	else if (!gave_memory || !server->vdev->region_fd_renewed)
 		return 0;
-	vfio_debug(server->vdev->dev, reset, "reset after the client: %m");
 	if (server->config.open_once)
 		return vfio_error(server->vdev->dev, reset,
 				  "it cannot be reset (%m), and a passed descriptor serves no "
@@ -170,19 +174,21 @@ static void accept_again(void *ctx)
 
 static void client_done(struct vfio_server *server)
 {
+	bool gave_memory;
 	int rc;
 
 	pthread_join(server->thread, NULL);
 	vfio_info(server->vdev->dev, 0, "the client has gone: %s",
 		  server->result == -ECONNRESET ? "it closed the connection"
 						: strerror(-server->result));
+	gave_memory = server->session->gave_memory;
 	rc = session_destroy(server->session);
 	server->session = NULL;
 	vfio_user_channel_destroy(server->channel);
 	server->channel = NULL;
 	if (server->ending)
 		return;
-	rc = renew_device(server, rc);
+	rc = renew_device(server, rc, gave_memory);
 	if (rc)
 		end(server, rc);
 	else

@@ -60,6 +60,7 @@ struct session {
 	uint32_t region_count, irq_count;
 
 	bool greeted;
+	bool gave_memory;             /* of a region, by descriptor */
 	struct vfio_user_limits own;  /* what we take */
 	struct vfio_user_limits peer; /* what we send */
 

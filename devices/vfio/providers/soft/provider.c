@@ -42,6 +42,9 @@ static int soft_open(struct vfio_device *vdev)
 	struct soft_device *sd = soft_device(vdev);
 	int rc;
 
+	rc = sd->model.mapped ? soft_memory_create(sd) : 0;
+	if (rc)
+		return rc;
 	soft_lock(sd);
 	sd->ring.count = sd->reads = sd->writes = 0;
 	sd->requested = sd->failed = false;
@@ -299,8 +302,8 @@ static int make_model(struct soft_device *sd)
 
 	if (rc)
 		return rc;
-	memory.scratch = sd->bar0.bytes + REFERENCE_SCRATCH_OFFSET;
-	memory.memory = sd->bar2.bytes;
+	memory.scratch = sd->model.mem.scratch;
+	memory.memory = sd->model.mem.memory;
 	memory.dirty = sd->model.mem.dirty = malloc(bitmap);
 	memory.fresh = sd->model.mem.fresh = malloc(bitmap);
 	memory.bounce = sd->model.mem.bounce = malloc(SOFT_BOUNCE);
@@ -373,6 +376,7 @@ static int create(const struct vfio_provider_env *env, const struct vfio_config 
 		soft_release(&sd->vdev);
 		return rc;
 	}
+	sd->vdev.region_fd_renewed = true;
 	sd->vdev.mig_ops = keys.migration_flags ? &soft_migration_ops : NULL;
 	sd->vdev.migration_flags = keys.migration_flags;
 	sd->vdev.log_ops = keys.log ? &soft_log_ops : NULL;

@@ -30,16 +30,6 @@ failed:
 			  (unsigned long long)size, host_strerror(-rc));
 }
 
-/* BAR0 as a whole, so that offsets in region and file agree; its registers take no memory. */
-int soft_memory_create(struct soft_device *sd)
-{
-	int rc = memory_create(sd, &sd->bar0, REFERENCE_BAR0_SIZE, "soft-bar0");
-
-	if (rc == 0)
-		rc = memory_create(sd, &sd->bar2, sd->keys.memory, "soft-bar2");
-	return rc;
-}
-
 static void memory_destroy(struct soft_memory *memory)
 {
 	if (memory->bytes)
@@ -52,6 +42,30 @@ void soft_memory_destroy(struct soft_device *sd)
 {
 	memory_destroy(&sd->bar0);
 	memory_destroy(&sd->bar2);
+}
+
+/*
+ * BAR0 as a whole, so that offsets in region and file agree; its registers take no memory. What was there before is the
+ * device's no more, whoever has it mapped; on failure it stays.
+ */
+int soft_memory_create(struct soft_device *sd)
+{
+	struct soft_memory bar0 = {.fd = -1}, bar2 = {.fd = -1};
+	int rc = memory_create(sd, &bar0, REFERENCE_BAR0_SIZE, "soft-bar0");
+
+	if (rc == 0)
+		rc = memory_create(sd, &bar2, sd->keys.memory, "soft-bar2");
+	if (rc) {
+		memory_destroy(&bar0);
+		memory_destroy(&bar2);
+		return rc;
+	}
+	soft_memory_destroy(sd);
+	sd->bar0 = bar0;
+	sd->bar2 = bar2;
+	sd->model.mem.scratch = bar0.bytes + REFERENCE_SCRATCH_OFFSET;
+	sd->model.mem.memory = bar2.bytes;
+	return 0;
 }
 
 /* ---- access ------------------------------------------------------------------------------------- */
