@@ -238,8 +238,11 @@ static int served_set_irqs(struct served_device *d, const struct vfio_irq_set *s
 		d->vector_count = set->start + set->count;
 	if (set->start + set->count > d->vector_count)
 		return -EINVAL;
-	for (unsigned i = 0; eventfds && i < set->count; i++)
+	for (unsigned i = 0; eventfds && i < set->count; i++) {
 		put(&d->vectors[set->start + i], fds[i] >= 0 ? dup(fds[i]) : -1);
+		if (fds[i] >= 0 && d->vectors[set->start + i] < 0)
+			return -EBADF;
+	}
 	return 0;
 }
 

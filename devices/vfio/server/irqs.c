@@ -15,6 +15,12 @@
 #define ACTION(flags) ((flags)&VFIO_IRQ_SET_ACTION_TYPE_MASK)
 #define DATA(flags)   ((flags)&VFIO_IRQ_SET_DATA_TYPE_MASK)
 
+/*
+ * In the place of a descriptor that is no eventfd, which could make who signals it wait, or hear of it in its own way. The
+ * device refuses it, and takes off what it does at a refusal.
+ */
+#define NO_EVENTFD INT32_MAX
+
 int session_load_irqs(struct session *s)
 {
 	for (uint32_t i = 0; i < s->irq_count; i++) {
@@ -126,8 +132,11 @@ static int set_vectors(struct session *s, const struct vfio_user_irq_set *set, u
 		.count = count,
 	};
 	if (eventfds) {
-		memset(irq_set->data, 0xff, data); /* -1: none */
-		memcpy(irq_set->data, packet->fds, packet->fd_count * sizeof(int32_t));
+		int32_t *fds = (int32_t *)irq_set->data;
+
+		memset(fds, 0xff, data); /* -1: none */
+		for (unsigned i = 0; i < packet->fd_count; i++)
+			fds[i] = host_check_eventfd(packet->fds[i]) ? NO_EVENTFD : packet->fds[i];
 	} else if (data) {
 		memcpy(irq_set->data, in->data, data);
 	}
@@ -154,23 +163,19 @@ int session_set_irqs(struct session *s, const struct vfio_user_message *in,
 {
 	const struct vfio_user_irq_set *set = &in->irq_set;
 	const uint64_t bit = 1ull << set->index % 64;
-	int rc;
+	int bad = 0, rc;
 
 	if (set->index >= s->irq_count || set->start > s->irqs[set->index].count ||
 	    set->count > s->irqs[set->index].count - set->start)
 		return -EINVAL;
-	for (unsigned i = 0; i < packet->fd_count; i++) {
-		/* Anything else could make who signals it wait, or hear of it in its own way. */
-		rc = host_check_eventfd(packet->fds[i]);
-		if (rc)
-			return rc;
-	}
+	for (unsigned i = 0; i < packet->fd_count && !bad; i++)
+		bad = host_check_eventfd(packet->fds[i]);
 	if (event_slot(s, set->index))
-		return set_event_irq(s, set, in, packet);
+		return bad ? bad : set_event_irq(s, set, in, packet);
 
 	rc = set_irqs(s, set, in, packet);
-	if (rc)
-		return rc;
+	if (rc || bad)
+		return bad ? bad : rc;
 	if (ACTION(set->flags) != VFIO_IRQ_SET_ACTION_TRIGGER)
 		return 0;
 	if (DATA(set->flags) == VFIO_IRQ_SET_DATA_EVENTFD && set->count)
