@@ -30,14 +30,14 @@ static bool usable(const struct vfio_user_sub_region *sub, const struct user_reg
 	       !(sub->size == 0 && sub->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
 }
 
-static int take(const struct vfio_user_message *reply, const struct vfio_user_packet *packet,
-		struct user_region *region)
+static void take(const struct vfio_user_message *reply, const struct vfio_user_packet *packet,
+		 struct user_region *region)
 {
 	struct vfio_user_sub_region sub;
 
 	region->ioeventfds = calloc(reply->io_fds.count + 1, sizeof(*region->ioeventfds));
 	if (!region->ioeventfds)
-		return -ENOMEM;
+		return;
 	for (uint32_t i = 0; i < reply->io_fds.count; i++) {
 		struct vfio_region_ioeventfd *entry = &region->ioeventfds[region->ioeventfd_count];
 
@@ -53,10 +53,9 @@ static int take(const struct vfio_user_message *reply, const struct vfio_user_pa
 			.datamatch = sub.datamatch,
 		};
 		if (entry->fd < 0)
-			return entry->fd;
+			return;
 		region->ioeventfd_count++;
 	}
-	return 0;
 }
 
 int user_io_fds_get(struct user_device *ud, uint32_t index, struct user_region *region)
@@ -69,12 +68,11 @@ int user_io_fds_get(struct user_device *ud, uint32_t index, struct user_region *
 	struct vfio_user_message reply;
 	int rc = user_call_sized(ud, &command, MAX_ANSWER, &reply, &packet);
 
-	if (rc == -E2BIG || rc == -EOVERFLOW) {
-		vfio_debug(ud->vdev.dev, 0, "region %u has more I/O descriptors than any device",
-			   index);
+	if (rc == -E2BIG || rc == -EOVERFLOW || rc == -EMFILE) {
+		vfio_debug(ud->vdev.dev, rc, "eventfds for writes of region %u: %m", index);
 		rc = 0;
 	} else if (!rc && !reply.error) {
-		rc = take(&reply, packet, region);
+		take(&reply, packet, region);
 	}
 	vfio_user_packet_free(packet);
 	return rc;
