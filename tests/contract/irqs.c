@@ -577,6 +577,8 @@ static void the_device_asserts_its_pin(struct run *run)
 	command(run, PCI_COMMAND_INTX_DISABLE, 0);
 	expect_rc(run, set_irqs(run, UNMASK_NONE, PIN, 0, 1, NULL, 0), 0, "UNMASK");
 	expect(run, !told(fd), "told although the device has it disabled");
+	expect_rc(run, set_irqs(run, TRIGGER_NONE, PIN, 0, 1, NULL, 0), 0, "TRIGGER");
+	expect(run, !told(fd), "told by a trial although the device has it disabled");
 	command(run, 0, PCI_COMMAND_INTX_DISABLE);
 	wait_for_pin(run, fd, "enabled, and still asserted");
 	close(fd);

@@ -253,6 +253,8 @@ ssize_t reference_write(struct reference_device *device, uint32_t index, const v
 
 /* Is memory decode on (command register, D0, not removed)? Mappings of BARs are valid only then. */
 bool reference_decodes(const struct reference_device *device);
+/* Has its driver the pin disabled (command register)? It is silent then, also towards who only tries it out. */
+bool reference_intx_disabled(const struct reference_device *device);
 
 /*
  * The device memory can be mapped by its user from now on, whose stores nobody sees: all of its pages

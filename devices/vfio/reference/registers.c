@@ -114,10 +114,14 @@ void reference_registers_reset(struct reference_device *device)
 	reference_intx_update(device);
 }
 
+bool reference_intx_disabled(const struct reference_device *device)
+{
+	return reference_get16(device->config + PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE;
+}
+
 void reference_intx_update(struct reference_device *device)
 {
-	const uint16_t command = reference_get16(device->config + PCI_COMMAND);
-	const bool asserted = !device->removed && !(command & PCI_COMMAND_INTX_DISABLE) &&
+	const bool asserted = !device->removed && !reference_intx_disabled(device) &&
 			      (device->status.int_status & device->status.int_enable);
 
 	if (asserted == device->intx)

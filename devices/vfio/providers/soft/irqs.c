@@ -153,8 +153,11 @@ static int intx_trigger(struct soft_device *sd, const struct vfio_irq_set *set, 
 	if (DATA != VFIO_IRQ_SET_DATA_EVENTFD) {
 		if (!active)
 			return -EINVAL;
-		if (DATA == VFIO_IRQ_SET_DATA_NONE || bools[0])
+		soft_lock(sd);
+		if ((DATA == VFIO_IRQ_SET_DATA_NONE || bools[0]) &&
+		    !reference_intx_disabled(&sd->model))
 			soft_signal(sd, intx->trigger);
+		soft_unlock(sd);
 		return 0;
 	}
 	if (fds[0] >= 0) {

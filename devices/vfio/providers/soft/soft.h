@@ -73,8 +73,7 @@ struct soft_device {
 	pthread_mutex_t lock; /* all that follows, unless said otherwise */
 	atomic_uint waiting;  /* for the lock */
 	bool open, kicked, stop;
-	uint32_t
-		irq_type; /* under irq_lock: VFIO_PCI_INTX_ or MSIX_IRQ_INDEX is in use; VFIO_PCI_NUM_IRQS: none */
+	uint32_t irq_type; /* under irq_lock: the index in use; VFIO_PCI_NUM_IRQS: none */
 	bool low_power;
 	int *vectors; /* of each, -1: none */
 	int err, req;

@@ -180,7 +180,8 @@ static int vref_trigger_intx(struct vref_device *v, const struct vfio_irq_set *s
 	}
 	if (!active)
 		return -EINVAL;
-	if (v->intx && (type == VFIO_IRQ_SET_DATA_NONE || *(u8 *)data))
+	if (v->intx && (type == VFIO_IRQ_SET_DATA_NONE || *(u8 *)data) &&
+	    !reference_intx_disabled(&v->model))
 		eventfd_signal(v->intx);
 	return 0;
 }
