@@ -36,8 +36,6 @@ static const char unbind_help[] =
 	"  --force\talthough it is in use: whoever has it is asked to let go, and the\n"
 	"\tcommand waits until that is done\n";
 
-extern char **environ;
-
 struct work {
 	struct check_source source;
 	const struct check_options *options;
@@ -48,6 +46,8 @@ static int modprobe(const char *module)
 {
 	/* The full path too: the PATH of an ordinary user has no sbin. */
 	static const char *const programs[] = {"modprobe", "/sbin/modprobe", "/usr/sbin/modprobe"};
+	char *const nothing[] = {
+		NULL}; /* root's module loading is nothing for the caller's environment */
 	int status, ret = ENOENT;
 	pid_t pid;
 
@@ -55,7 +55,7 @@ static int modprobe(const char *module)
 		char *const argv[] = {(char *)programs[i], (char *)"-q", (char *)"--",
 				      (char *)module, NULL};
 
-		ret = posix_spawnp(&pid, programs[i], NULL, NULL, argv, environ);
+		ret = posix_spawnp(&pid, programs[i], NULL, NULL, argv, nothing);
 	}
 	if (ret)
 		return -ret;
@@ -324,6 +324,12 @@ static int to_host(struct work *work, const char *address)
 		ret = gather(work, address, &after, &report);
 	if (ret < 0)
 		return ret;
+	if (after.vfio) {
+		log_error("%s: %s takes it again, by its ids; try: echo %04x %04x > "
+			  "/sys/bus/pci/drivers/%s/remove_id",
+			  address, after.driver, after.vendor, after.device, after.driver);
+		return -EBUSY;
+	}
 	if (memory.known && memory.driver[0] &&
 	    (!after.driver || strcmp(after.driver, memory.driver) != 0)) {
 		log_error("%s: %s does not take it back; try: dmesg | tail", address,
