@@ -2,6 +2,7 @@
 #include "vmm/signals.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -79,11 +80,16 @@ void signals_end_at_once(bool on)
 
 bool signals_end_is_asked(struct signals *signals)
 {
-	bool end = false;
+	bool end = false, look = false;
 	int number;
 
-	while ((number = next(signals)) != 0)
+	while ((number = next(signals)) != 0) {
 		end |= number == SIGTERM || number == SIGINT;
+		look |= number == SIGUSR1;
+	}
+	/* That is the loop's, when it runs. */
+	if (look)
+		pthread_kill(pthread_self(), SIGUSR1);
 	return end;
 }
 

@@ -460,7 +460,6 @@ Test(config_plan, power_management_shadows_the_state_and_knows_no_wake_up)
 	cr_expect_eq(word(plan.emulated, 0x64), 0x81ff);
 	cr_expect_eq(word(plan.through, 0x64), 0x1e03);
 	cr_expect(is_read_only(0x67, 1));
-	cr_expect(plan.no_soft_reset);
 	cr_expect_eq(plan.power_states, 0x9);
 	put16(0x62, 0x0603);
 	make();

@@ -31,7 +31,6 @@ void config_plan_pm(struct config_plan *plan, uint32_t at)
 	/* A wake-up message has nowhere to go: the kernel hides its support as well. */
 	pmc &= (uint16_t)~PCI_PM_CAP_PME_MASK;
 	set16(plan->image, at + PCI_PM_PMC, pmc);
-	plan->no_soft_reset = pmcsr & PCI_PM_CTRL_NO_SOFT_RESET;
 	plan->power_states = (uint8_t)(1u << 0 | 1u << 3 | (pmc & PCI_PM_CAP_D1 ? 1u << 1 : 0) |
 				       (pmc & PCI_PM_CAP_D2 ? 1u << 2 : 0));
 	set16(plan->image, at + PCI_PM_CTRL, pmcsr & PCI_PM_CTRL_NO_SOFT_RESET);

@@ -51,7 +51,6 @@ struct config_plan {
 	uint8_t pin;          /* INTA..INTD = 1..4, 0: none */
 	bool flr;             /* a function level reset is offered by the PCIe capability */
 	bool af_flr;          /* and by the AF capability */
-	bool no_soft_reset;   /* D3hot to D0 keeps the configuration (PMCSR) */
 	uint8_t power_states; /* bit n: Dn is a state of this device */
 
 	struct {
