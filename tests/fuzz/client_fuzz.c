@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "devices/vfio/front/region.h"
 #include "devices/vfio/provider.h"
 #include "devices/vfio/server/session.h"
 #include "tests/fuzz/fuzz.h"
@@ -205,8 +206,13 @@ static void use_regions(struct vfio_device *vdev)
 			struct vfio_region_info info;
 			uint64_t room[128];
 		} r = {.info = {.argsz = sizeof(r), .index = i}};
+		struct bar_region region;
 		uint32_t count = 4;
 
+		if (!front_region_get(vdev, i, &region)) {
+			fuzz_must(region.sparse_count <= BAR_SPARSE_MAX);
+			front_region_read_all(vdev, &region, 0, bytes, sizeof(bytes));
+		}
 		if (vfio_device_ioctl(vdev, VFIO_DEVICE_GET_REGION_INFO, &r.info))
 			continue;
 		vfio_device_region_fd(vdev, i, false, &fd, &offset);
