@@ -9,16 +9,14 @@
 #include "devices/vfio/provider.h"
 #include "vmm/base/log.h"
 
-#define DEFAULT_MEMORY           (512ull << 20)
 #define DEFAULT_UNPLUG_TIMEOUT_S 30
-#define LEAST_MEMORY             (2ull << 20)
 
 int vm_config_init(struct vm_config *config)
 {
 	*config = (struct vm_config){
 		.cmdline = strdup(""),
 		.cpus = 1,
-		.memory = DEFAULT_MEMORY,
+		.memory.size = MEMORY_DEFAULT,
 		.serial = VM_SERIAL_STDIO,
 		.iommufd = -1,
 		.unplug_timeout_s = DEFAULT_UNPLUG_TIMEOUT_S,
@@ -54,24 +52,6 @@ void vm_config_destroy(struct vm_config *config)
 	free(config->serial_path);
 	free(config->log_file);
 	*config = (struct vm_config){.iommufd = -1};
-}
-
-static int check_memory(const struct vm_config *config)
-{
-	uint64_t page = config->huge_page ? config->huge_page : 4096;
-
-	if (config->memory < LEAST_MEMORY) {
-		log_error("--memory: at least 2M is needed");
-		return -EINVAL;
-	}
-	if (config->memory % page != 0) {
-		log_error("--memory: the size is no multiple of %s",
-			  config->huge_page == 0            ? "4K pages"
-			  : config->huge_page == 2ull << 20 ? "2M huge pages"
-							    : "1G huge pages");
-		return -EINVAL;
-	}
-	return 0;
 }
 
 static bool same_text(const char *a, const char *b)
@@ -186,7 +166,7 @@ int vm_config_check(const struct vm_config *config)
 		log_error("--cpus %u: 1 to %u are possible", config->cpus, arch_max_cpus);
 		return -EINVAL;
 	}
-	r = check_memory(config);
+	r = memory_option_check(&config->memory);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < config->disk_count; i++) {

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "devices/vfio/config.h"
+#include "vmm/base/memory_option.h"
 
 struct vm_disk {
 	char *path;
@@ -42,9 +43,7 @@ struct vm_config {
 	char *cmdline; /* never NULL */
 	unsigned cpus;
 
-	uint64_t memory;    /* bytes */
-	uint64_t huge_page; /* bytes of the huge pages that back it, 0: ordinary pages */
-	bool prefault;      /* populate all memory before the guest runs */
+	struct memory_option memory;
 
 	struct vm_disk *disks;
 	unsigned disk_count;

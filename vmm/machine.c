@@ -195,8 +195,9 @@ static void log_state(struct machine *m)
 	char *text;
 
 	vcpus_status(m->vcpus, vcpus);
-	state = json_pack("{sI so so so}", "memory", (json_int_t)m->config->memory, "vcpus", vcpus,
-			  "serial", serial_status(m->serial), "devices", slots_status(m->slots));
+	state = json_pack("{sI so so so}", "memory", (json_int_t)m->config->memory.size, "vcpus",
+			  vcpus, "serial", serial_status(m->serial), "devices",
+			  slots_status(m->slots));
 	text = state != NULL ? json_dumps(state, JSON_COMPACT) : NULL;
 	if (text != NULL)
 		log_answer("state %s", text);
@@ -277,9 +278,9 @@ static int create_layout(struct machine *m)
 {
 	const struct vm_config *config = m->config;
 	struct arch_layout_request wanted = {
-		.memory = config->memory,
-		.alignment =
-			config->huge_page ? config->huge_page : (uint64_t)sysconf(_SC_PAGESIZE),
+		.memory = config->memory.size,
+		.alignment = config->memory.huge_page ? config->memory.huge_page
+						      : (uint64_t)sysconf(_SC_PAGESIZE),
 		.address_bits = arch_cpus_address_bits(m->cpus),
 		.buses = 1 + passthrough_port_count(m->passthrough),
 	};
@@ -291,7 +292,7 @@ static int create_layout(struct machine *m)
 	if (r < 0)
 		log_error("--memory: %llu MiB do not fit into the %u address bits of this host's "
 			  "guests",
-			  (unsigned long long)(config->memory >> 20), wanted.address_bits);
+			  (unsigned long long)(config->memory.size >> 20), wanted.address_bits);
 	return r;
 }
 
@@ -308,9 +309,9 @@ static int create_ram(struct machine *m)
 	const struct ram_request request = {
 		.pieces = m->layout.ram,
 		.count = m->layout.ram_count,
-		.size = m->config->memory,
-		.huge_page = m->config->huge_page,
-		.prefault = m->config->prefault,
+		.size = m->config->memory.size,
+		.huge_page = m->config->memory.huge_page,
+		.prefault = m->config->memory.prefault,
 		.pinned = passthrough_pins_memory(m->passthrough),
 		.cancelled = asked_to_end,
 		.ctx = m,

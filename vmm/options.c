@@ -11,7 +11,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 #include "vmm/config.h"
-#include "vmm/option_keys.h"
+#include "vmm/base/option_keys.h"
 
 /* Make room for one more in an array of @count elements. NULL: no memory. */
 static void *grow(void *array, unsigned count, size_t size)
@@ -32,33 +32,6 @@ static int add_initrd(struct vm_config *config, const char *path)
 		return -ENOMEM;
 	config->initrds[config->initrd_count++] = copy;
 	return 0;
-}
-
-static int parse_memory(struct option_keys *keys, void *ctx)
-{
-	struct vm_config *config = ctx;
-	int key, r = 0;
-
-	keys->allowed = "size, hugepages, prefault";
-	while (r == 0 && (key = keys_next(keys)) != -1) {
-		switch (key) {
-		case 0:
-			if (!text_size(keys->value, &config->memory))
-				r = keys_refuse(keys, "a number with K, M, G or T");
-			break;
-		case 1:
-			if (!text_size(keys->value, &config->huge_page) ||
-			    (config->huge_page != 2ull << 20 && config->huge_page != 1ull << 30))
-				r = keys_refuse(keys, "2M or 1G");
-			break;
-		case 2:
-			r = keys_switch(keys, &config->prefault);
-			break;
-		default:
-			return key;
-		}
-	}
-	return r;
 }
 
 static int parse_disk(struct option_keys *keys, void *ctx)
@@ -216,7 +189,7 @@ static int parse_option(int option, const char *value, struct vm_config *config)
 		return parse_count("--cpus", value, UINT16_MAX, "the number of virtual CPUs",
 				   &config->cpus);
 	case OPT_MEMORY:
-		return option_keys_parse("memory", value, parse_memory, config);
+		return memory_option_parse(value, &config->memory);
 	case OPT_DISK:
 		return option_keys_parse("disk", value, parse_disk, config);
 	case OPT_NET:

@@ -5,6 +5,7 @@
 #ifndef SLUICE_OPTIONS_H
 #define SLUICE_OPTIONS_H
 
+struct option_keys;
 struct vm_config;
 
 /*
@@ -13,6 +14,9 @@ struct vm_config;
  * message that names the option and what it takes, or -ENOMEM.
  */
 int options_parse_run(int argc, char **argv, struct vm_config *config);
+
+/* The parser of --vfio (options_vfio.c): adds one to a struct vm_config. -EINVAL after a message, -ENOMEM. */
+int parse_vfio(struct option_keys *keys, void *config);
 
 /* Open the log as --log-file and -v want it. 0, or -errno after a message. */
 int options_open_log(const struct vm_config *config);

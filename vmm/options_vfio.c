@@ -9,7 +9,8 @@
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 #include "vmm/config.h"
-#include "vmm/option_keys.h"
+#include "vmm/options.h"
+#include "vmm/base/option_keys.h"
 
 /* Of one device: more than any has, and few enough to look through. */
 #define MAX_PROVIDER_KEYS 64

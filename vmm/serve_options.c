@@ -6,7 +6,8 @@
 #include "vmm/base/arguments.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
-#include "vmm/option_keys.h"
+#include "vmm/base/option_keys.h"
+#include "vmm/options.h"
 #include "vmm/serve.h"
 
 const char serve_help[] =

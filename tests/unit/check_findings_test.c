@@ -10,7 +10,6 @@
 #include <linux/vfio.h>
 
 #include "devices/vfio/check/print.h"
-#include "vmm/config.h"
 
 /* A device and a host with which a launch works, seen by an ordinary user. */
 struct scene {
@@ -1318,15 +1317,6 @@ Test(findings, classes_have_names)
 	cr_expect_str_eq(check_class_name(0x0c0330), "USB controller");
 	cr_expect_str_eq(check_class_name(0xff0000), "PCI device");
 	cr_expect_str_eq(check_class_name(0xffffff), "PCI device");
-}
-
-Test(findings, the_memory_that_is_checked_is_the_memory_that_run_gives)
-{
-	struct vm_config config;
-
-	cr_assert_eq(vm_config_init(&config), 0);
-	cr_expect_eq(config.memory, CHECK_DEFAULT_MEMORY);
-	vm_config_destroy(&config);
 }
 
 Test(findings, an_array_of_an_arena_grows_without_losing_anything)

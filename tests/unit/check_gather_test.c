@@ -220,7 +220,7 @@ static struct check_request request(const char *name)
 	struct check_request r = {
 		.root = root,
 		.name = name,
-		.memory = 512ull << 20,
+		.memory.size = 512ull << 20,
 		.iommufd = -1,
 	};
 
@@ -582,7 +582,7 @@ Test(gather, huge_pages_are_those_that_a_launch_can_have)
 		struct check_request r = request("01:00.0");
 		struct check_facts f;
 
-		r.huge_page = 2 << 20;
+		r.memory.huge_page = 2 << 20;
 		put("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", pools[i].total);
 		put("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", pools[i].free);
 		put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", pools[i].reserved);

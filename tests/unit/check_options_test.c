@@ -42,8 +42,8 @@ Test(check_options, a_device_alone_is_enough)
 	cr_expect_str_eq(o.request.name, "01:00.0");
 	cr_expect_str_eq(o.request.parsed.bdf, "0000:01:00.0");
 	cr_expect_str_eq(o.request.root, "");
-	cr_expect_eq(o.request.memory, CHECK_DEFAULT_MEMORY);
-	cr_expect_eq(o.request.huge_page, 0);
+	cr_expect_eq(o.request.memory.size, MEMORY_DEFAULT);
+	cr_expect_eq(o.request.memory.huge_page, 0);
 	cr_expect_eq(o.request.iommufd, -1);
 	cr_expect(o.request.open);
 	cr_expect_not(o.request.has_token);
@@ -65,8 +65,8 @@ Test(check_options, all_options_of_check_are_taken_in_any_order)
 	cr_expect(o.verbose);
 	cr_expect(o.no_color);
 	cr_expect_not(o.request.open);
-	cr_expect_eq(o.request.memory, 4ull << 30);
-	cr_expect_eq(o.request.huge_page, 1ull << 30);
+	cr_expect_eq(o.request.memory.size, 4ull << 30);
+	cr_expect_eq(o.request.memory.huge_page, 1ull << 30);
 	cr_expect_eq(o.request.iommufd, 7);
 	cr_expect(o.request.has_token);
 	cr_expect_eq(memcmp(o.request.token, token, 16), 0);
@@ -87,7 +87,7 @@ Test(check_options, the_others_take_theirs)
 	cr_assert_eq(parse("check --help", CHECK, &o), 0);
 	cr_expect(o.help);
 	cr_assert_eq(parse("check 01:00.0 --memory size=2G", CHECK, &o), 0);
-	cr_expect_eq(o.request.memory, 2ull << 30);
+	cr_expect_eq(o.request.memory.size, 2ull << 30);
 }
 
 Test(check_options, wrong_arguments_are_refused)

@@ -55,9 +55,9 @@ Test(options, defaults_are_a_small_machine)
 	cr_assert_str_eq(config.kernel, "k");
 	cr_assert_str_eq(config.cmdline, "");
 	cr_assert_eq(config.cpus, 1);
-	cr_assert_eq(config.memory, 512ull << 20);
-	cr_assert_eq(config.huge_page, 0);
-	cr_assert_not(config.prefault);
+	cr_assert_eq(config.memory.size, 512ull << 20);
+	cr_assert_eq(config.memory.huge_page, 0);
+	cr_assert_not(config.memory.prefault);
 	cr_assert_eq(config.serial, VM_SERIAL_STDIO);
 	cr_assert_eq(config.iommufd, -1);
 	cr_assert_eq(config.unplug_timeout_s, 30);
@@ -81,9 +81,9 @@ Test(options, everything_at_once)
 	cr_assert_str_eq(config.initrds[1], "b");
 	cr_assert_str_eq(config.cmdline, "console=ttyS0 quiet");
 	cr_assert_eq(config.cpus, 4);
-	cr_assert_eq(config.memory, 4ull << 30);
-	cr_assert_eq(config.huge_page, 2ull << 20);
-	cr_assert(config.prefault);
+	cr_assert_eq(config.memory.size, 4ull << 30);
+	cr_assert_eq(config.memory.huge_page, 2ull << 20);
+	cr_assert(config.memory.prefault);
 	cr_assert_eq(config.disk_count, 2);
 	cr_assert_str_eq(config.disks[0].path, "d0");
 	cr_assert_not(config.disks[0].readonly);
@@ -172,7 +172,7 @@ Test(options, sizes)
 	for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		snprintf(line, sizeof(line), "--kernel k --memory %s", good[i].text);
 		cr_assert_eq(parse(line), 0, "%s", message);
-		cr_assert_eq(config.memory, good[i].size);
+		cr_assert_eq(config.memory.size, good[i].size);
 	}
 }
 

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "devices/vfio/names.h"
+#include "vmm/base/memory_option.h"
 
 struct check_arena;
 
@@ -24,9 +25,6 @@ enum check_tri {
 	CHECK_NO,
 	CHECK_YES,
 };
-
-/* Of a guest when `run` is given no --memory (vm_config_init()). */
-#define CHECK_DEFAULT_MEMORY (512ull << 20)
 
 #define CHECK_BARS              6
 /* Flags of a resource in sysfs (include/linux/ioport.h of the kernel). */
@@ -241,8 +239,7 @@ struct check_request {
 	const char *root; /* prefix of every path read: "" for this host, a directory in tests */
 	const char *name; /* as typed */
 	struct vfio_name parsed;
-	uint64_t memory;
-	uint64_t huge_page;
+	struct memory_option memory;
 	bool has_token;
 	uint8_t token[16];
 	int iommufd; /* descriptor of /dev/iommu, -1: none */

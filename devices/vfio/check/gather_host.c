@@ -383,8 +383,8 @@ int check_gather_host(struct check_arena *arena, const struct check_request *req
 
 	*facts = (struct check_facts){
 		.name = request->name,
-		.memory = request->memory,
-		.huge_page = request->huge_page,
+		.memory = request->memory.size,
+		.huge_page = request->memory.huge_page,
 		.has_token = request->has_token,
 		.by_fd = request->parsed.kind == VFIO_NAME_FD,
 		/* A bound descriptor stays bound until its last copy is closed, by its owner. */

@@ -40,7 +40,7 @@ int check_list_gather(struct check_arena *arena, const char *root, bool all,
 	struct check_request request = {
 		.root = root,
 		.name = "",
-		.memory = CHECK_DEFAULT_MEMORY,
+		.memory.size = MEMORY_DEFAULT,
 		.iommufd = -1,
 	};
 	struct host_list names;

@@ -46,43 +46,6 @@ static const uint8_t needed[OPT_COUNT] = {
 	[OPT_FORCE] = CHECK_TAKES_BIND,      [OPT_DRIVER] = CHECK_TAKES_DRIVER,
 };
 
-/* The value of --memory as `run` takes it: SIZE[,hugepages=2M|1G][,prefault]. */
-static int parse_memory(const char *value, struct check_request *request)
-{
-	char copy[128], *rest = copy, *part;
-	bool first = true;
-
-	if (strlen(value) >= sizeof(copy))
-		goto bad;
-	strcpy(copy, value);
-	while ((part = strsep(&rest, ",")) != NULL) {
-		const char *size = strncmp(part, "size=", 5) == 0 ? part + 5 : part;
-
-		if (strcmp(part, "prefault") == 0 || strcmp(part, "prefault=on") == 0 ||
-		    strcmp(part, "prefault=off") == 0)
-			continue;
-		if (strncmp(part, "hugepages=", 10) == 0) {
-			if (!text_size(part + 10, &request->huge_page) ||
-			    (request->huge_page != 2u << 20 && request->huge_page != 1u << 30))
-				goto bad;
-			continue;
-		}
-		if ((!first && size == part) || !text_size(size, &request->memory))
-			goto bad;
-		first = false;
-	}
-	/* As `run` has it (vmm/config.c). */
-	if (request->memory >= 2u << 20 &&
-	    request->memory % (request->huge_page ? request->huge_page : 4096) == 0)
-		return 0;
-bad:
-	log_error("--memory %s: it takes SIZE[,hugepages=2M|1G], for example 1G: whole pages, and "
-		  "2M at "
-		  "least",
-		  value);
-	return -EINVAL;
-}
-
 /* DEV[,token=UUID], as --vfio takes it. */
 static int parse_device(const char *text, struct check_options *options)
 {
@@ -155,7 +118,7 @@ static int take(int option, const char *value, struct check_options *options)
 		options->driver = value;
 		break;
 	case OPT_MEMORY:
-		return parse_memory(value, &options->request);
+		return memory_option_parse(value, &options->request.memory);
 	case OPT_IOMMUFD:
 		return argument_iommufd(value, &options->request.iommufd);
 	}
@@ -175,10 +138,7 @@ int check_options_parse(int argc, char **argv, unsigned takes, struct check_opti
 
 	*options = (struct check_options){
 		.command = command,
-		.request = {.root = "",
-			    .memory = CHECK_DEFAULT_MEMORY,
-			    .iommufd = -1,
-			    .open = true},
+		.request = {.root = "", .memory.size = MEMORY_DEFAULT, .iommufd = -1, .open = true},
 	};
 	while ((option = arguments_next(&walk)) != ARGUMENTS_END) {
 		if (option == ARGUMENTS_HELP) {
@@ -196,6 +156,9 @@ int check_options_parse(int argc, char **argv, unsigned takes, struct check_opti
 		if (ret < 0)
 			return ret;
 	}
+	ret = memory_option_check(&options->request.memory);
+	if (ret < 0)
+		return ret;
 	if (!(takes & CHECK_TAKES_DEVICE))
 		return arguments_no_more(&walk);
 	if (walk.rest == argc) {

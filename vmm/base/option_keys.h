@@ -3,8 +3,8 @@
  * The keys inside the value of one option: --disk [path=]FILE[,readonly]. The first key may be left
  * out: a first part that is no known key is its value.
  */
-#ifndef SLUICE_OPTION_KEYS_H
-#define SLUICE_OPTION_KEYS_H
+#ifndef SLUICE_BASE_OPTION_KEYS_H
+#define SLUICE_BASE_OPTION_KEYS_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,8 +48,5 @@ int option_text(const char *value, char **out);
 /* Let @parse take the keys in @value of option @option ("disk") into its @config. What it returns, or -ENOMEM. */
 int option_keys_parse(const char *option, const char *value,
 		      int (*parse)(struct option_keys *keys, void *config), void *config);
-
-/* The parser of --vfio (options_vfio.c): adds one to a struct vm_config. -EINVAL after a message, -ENOMEM. */
-int parse_vfio(struct option_keys *keys, void *config);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/option_keys.h"
+#include "vmm/base/option_keys.h"
 
 #include <errno.h>
 #include <limits.h>
