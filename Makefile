@@ -20,7 +20,9 @@ SAN    ?=
 # are others.
 WHOLE  ?= $(if $(SAN)$(findstring clang,$(CC)),,-flto=auto -mgeneral-regs-only $(if $(filter x86_64,$(ARCH)),-malign-data=abi) \
 	  -fno-inline-functions-called-once -fno-move-loop-invariants -fno-caller-saves -fno-ira-share-spill-slots -fno-tree-ch \
-	  -fno-thread-jumps -fno-tree-dominator-opts -fno-jump-tables -fno-shrink-wrap -fno-schedule-insns2 -fno-plt)
+	  -fno-thread-jumps -fno-tree-dominator-opts -fno-jump-tables -fno-shrink-wrap -fno-schedule-insns2 -fno-ipa-sra \
+	  -fno-if-conversion -fno-expensive-optimizations -fno-tree-tail-merge -fno-partial-inlining \
+	  -fno-tree-loop-im -fno-optimize-sibling-calls -fno-plt)
 # The uAPI headers come with the set-up: Debian 12's own have no linux/iommufd.h. Their path is asked for once: a `?=` alone
 # would ask again for each file that is compiled.
 HEADERS ?= $(shell setup/setup --path headers 2>/dev/null)
@@ -148,7 +150,7 @@ contract: $(BUILD)/tests/contract/contract $(BUILD)/sluice
 
 # What has threads, to be built with SAN=-fsanitize=thread; they include tests/unit/support.h.
 TSAN_BIN = $(patsubst %,$(BUILD)/tests/unit/%_test,bus dma eventfd front_threads log loop memory pci_root_port \
-	vfio_server vfio_soft vfio_user_channel vfio_user_client)
+	vfio_server vfio_server_clients vfio_soft vfio_user_channel vfio_user_client vfio_user_reconnect)
 unit-threads: $(TSAN_BIN)
 	$(Q)tests/unit/run $(TSAN_BIN)
 

@@ -20,7 +20,7 @@ int vfio_info_add_capability(struct vfio_info_cap *caps, const struct vfio_info_
 	if (size < sizeof(*cap) || start > UINT32_MAX / 2 || size > UINT32_MAX / 2)
 		return -EINVAL;
 
-	buf = realloc(caps->buf, start + CAP_ALIGN(size));
+	buf = reallocarray(caps->buf, 1, start + CAP_ALIGN(size));
 	if (!buf)
 		return -ENOMEM;
 	caps->buf = buf;

@@ -9,13 +9,13 @@
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "devices/virtio/disk.h"
 #include "vmm/base/host.h"
 
-#define BUFFER_MAX 4096u /* alignment of the bounce buffer: no storage asks for more */
-#define BOUNCE     DISK_SLICE_TRANSFER
+#define BOUNCE DISK_SLICE_TRANSFER
 
 static void enqueue(struct disk *disk, struct disk_request *request)
 {
@@ -112,6 +112,12 @@ static int transfer(struct disk *disk, uint8_t *buffer, size_t length, uint64_t 
 	return 0;
 }
 
+/* Zeroes, and aligned as any storage asks (4096). MAP_FAILED: no memory. */
+static uint8_t *bounce_get(void)
+{
+	return mmap(NULL, BOUNCE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
 /* Copy up to BOUNCE bytes between @buffer and the vector, and move the position in it on. */
 static size_t copy_vector(uint8_t *buffer, const struct iovec *iov, unsigned count, unsigned *index,
 			  uint64_t *within, bool to_vector)
@@ -143,17 +149,17 @@ static int transfer_slice(struct disk *disk, struct disk_request *r, bool *over)
 {
 	size_t step = r->left < BOUNCE ? (size_t)r->left : BOUNCE;
 	bool write = r->job == DISK_JOB_WRITE;
-	uint8_t *buffer = aligned_alloc(BUFFER_MAX, BOUNCE);
+	uint8_t *buffer = bounce_get();
 	int ret;
 
-	if (!buffer)
+	if (buffer == MAP_FAILED)
 		return -ENOMEM;
 	if (write)
 		copy_vector(buffer, r->iov, r->count, &r->index, &r->within, false);
 	ret = transfer(disk, buffer, step, r->offset, write);
 	if (ret == 0 && !write)
 		copy_vector(buffer, r->iov, r->count, &r->index, &r->within, true);
-	free(buffer);
+	munmap(buffer, BOUNCE);
 	r->offset += step;
 	r->left -= step;
 	r->total += step;
@@ -188,14 +194,13 @@ static int discard(struct disk *disk, uint64_t offset, uint64_t length)
 
 static int write_zeroes(struct disk *disk, uint64_t offset, uint64_t length)
 {
-	uint8_t *zeroes = aligned_alloc(BUFFER_MAX, BOUNCE);
+	uint8_t *zeroes = bounce_get();
 	int ret;
 
-	if (!zeroes)
+	if (zeroes == MAP_FAILED)
 		return -ENOMEM;
-	memset(zeroes, 0, BOUNCE);
 	ret = transfer(disk, zeroes, length, offset, true);
-	free(zeroes);
+	munmap(zeroes, BOUNCE);
 	return ret;
 }
 

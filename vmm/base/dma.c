@@ -131,7 +131,7 @@ static int areas_reserve(struct ioas *ioas)
 
 	if (ioas->count < ioas->room)
 		return 0;
-	areas = realloc(ioas->areas, room * sizeof(*areas));
+	areas = reallocarray(ioas->areas, room, sizeof(*areas));
 	if (!areas)
 		return -ENOMEM;
 	ioas->areas = areas;

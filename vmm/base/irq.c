@@ -78,7 +78,7 @@ static void *with_room(void *array, size_t count, size_t *room, size_t size)
 
 	if (count < *room)
 		return array;
-	larger = realloc(array, wanted * size);
+	larger = reallocarray(array, wanted, size);
 	if (larger)
 		*room = wanted;
 	return larger;
@@ -280,7 +280,7 @@ static int table_reserve(struct irq_router *router)
 
 	if (router->table && needed <= router->table_room)
 		return 0;
-	table = realloc(router->table, sizeof(*table) + room * sizeof(table->entries[0]));
+	table = reallocarray(router->table, 1, sizeof(*table) + room * sizeof(table->entries[0]));
 	if (!table)
 		return -ENOMEM;
 	router->table = table;

@@ -244,22 +244,19 @@ static bool has_default_route(const struct scan *scan, const char *interface)
  */
 static const char *login_address(const struct check_source *source)
 {
-	static const char name[] = "\0SSH_CONNECTION=";
-	const size_t length = sizeof(name) - 1;
-	const char *pid = "self", *status, *at;
+	static const char name[] = "SSH_CONNECTION=";
+	const char *pid = "self", *status;
 	char text[32768], address[64];
 
-	text[0] = '\0';
 	for (unsigned i = 0; pid && i < 64; i++) {
-		ssize_t n = host_read_bytes(check_path(source, "/proc/%s/environ", pid), text + 1,
-					    sizeof(text) - 2);
+		ssize_t n = host_read_bytes(check_path(source, "/proc/%s/environ", pid), text,
+					    sizeof(text) - 1);
 
-		if (n < 0)
-			n = 0;
-		text[n + 1] = '\0';
-		at = memmem(text, (size_t)n + 1, name, length);
-		if (at) {
-			field(at + length, 2, address, sizeof(address));
+		text[n < 0 ? 0 : n] = '\0';
+		for (const char *at = text; at - text < n; at += strlen(at) + 1) {
+			if (strncmp(at, name, sizeof(name) - 1) != 0)
+				continue;
+			field(at + sizeof(name) - 1, 2, address, sizeof(address));
 			/* Behind a link-local address comes the interface. */
 			address[strcspn(address, "%")] = '\0';
 			return check_string(source->arena, address);
