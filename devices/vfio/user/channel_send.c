@@ -106,15 +106,18 @@ static int send_rest(struct vfio_user_channel *channel, bool may_wait)
 		return 0;
 	iov = (struct iovec){rest->bytes + rest->done, rest->size - rest->done};
 	rc = send_whole(channel, &message, may_wait);
-	if (rc != -EAGAIN) {
-		free(rest);
-		return rc;
-	}
-	rest->done = rest->size - iov.iov_len;
 	pthread_mutex_lock(&channel->lock);
-	channel->rest = rest;
+	if (rc == -EAGAIN) {
+		rest->done = rest->size - iov.iov_len;
+		channel->rest = rest;
+		rest = NULL;
+		rc = 0;
+	} else if (rc) {
+		rc = channel_die(channel, rc); /* the first part of it may be gone */
+	}
 	pthread_mutex_unlock(&channel->lock);
-	return 0;
+	free(rest);
+	return rc;
 }
 
 void channel_push_rest(struct vfio_user_channel *channel)
