@@ -325,6 +325,25 @@ Test(front_events, a_request_repeated_notices_that_the_device_is_gone)
 	machine_end();
 }
 
+Test(front_events, a_request_of_a_server_is_no_reason_to_wait_for_it)
+{
+	unsigned before;
+
+	machine_start();
+	m.device.vdev.iommufd_kind = VFIO_IOMMUFD_EMULATED;
+	before = m.device.calls;
+	for (unsigned i = 0; i < 3; i++)
+		m.device.vdev.events->request(m.device.vdev.events_ctx, i);
+	cr_expect_eq(m.device.calls, before, "it was asked for something");
+	cr_expect_eq(m.asked, 1);
+	/* That it is gone it says itself. */
+	m.device.vdev.events->gone(m.device.vdev.events_ctx);
+	fake_loop_step(m.loop, 1000);
+	cr_expect_eq(m.forced, 1);
+	m.device.vdev.iommufd_kind = VFIO_IOMMUFD_PHYSICAL;
+	machine_end();
+}
+
 Test(front_events, a_device_that_goes_while_the_guest_is_asked_is_taken)
 {
 	machine_start();

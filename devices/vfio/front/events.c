@@ -72,8 +72,14 @@ static void on_request(void *ctx, unsigned count)
 		take(vf);
 		return;
 	}
-	/* Drawn out of its slot, it is taken: the guest's driver would wait for what is not there. */
-	if (!front_device_alive(vf) || vf->leaving != FRONT_STAYS)
+	/*
+	 * Drawn out of its slot, it is taken: the guest's driver would wait for what is not there. Others say by themselves
+	 * when they are gone, and a server would be waited for.
+	 */
+	if (vf->vdev->iommufd_kind == VFIO_IOMMUFD_PHYSICAL ? !front_device_alive(vf)
+							    : atomic_load(&vf->gone))
+		return;
+	if (vf->leaving != FRONT_STAYS)
 		return;
 	vfio_info(vf->id, 0, "the guest is asked to unplug it");
 	ask(vf);
