@@ -8,12 +8,26 @@ lab_seconds=240
 # Its software IOMMU has no interrupts to translate.
 lab_args='iommufd.allow_unsafe_interrupts=1'
 
+# brokered KIND: the guest has it from a server. Its memory goes by messages, too slowly here for a look at all of it.
+brokered()
+{
+	/lab/in/sluice serve --vfio "$node" --socket /tmp/broker.sock >/tmp/serve.log 2>&1 &
+	server=$!
+	check "$1: served" wait_for 60 test -S /tmp/broker.sock || return
+	refdev_moves "broker-$1" --vfio user:/tmp/broker.sock
+	guest_quit "broker-$1"
+	same "$1: that guest ended well" "$guest_status" 0
+	kill "$server" && wait "$server"
+	same "$1: and the server" $? 0
+}
+
 job()
 {
 	. /lab/in/lib/refdev.sh
 	check 'the test device' module vfio-reference emulated=1 physical=1 || return
 	for kind in emulated physical; do
 		node=/dev/vfio/devices/$(basename /sys/devices/platform/vfio-reference-$kind.0/vfio-dev/vfio*)
+		brokered $kind
 		echo 1 >/sys/devices/platform/vfio-reference-$kind.0/reference/needs_kvm
 		/lab/in/sluice serve --vfio "$node" --socket /tmp/kvm.sock >/tmp/serve.log 2>&1
 		same "$kind: serve refuses a device that needs a KVM" $? 1
