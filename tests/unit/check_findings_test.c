@@ -102,6 +102,11 @@ static void bad_kvm_open(struct scene *s)
 	s->f.kvm_error = -ENODEV;
 }
 
+static void bad_kvm_irqchip(struct scene *s)
+{
+	s->f.kvm_no_irqchip = true;
+}
+
 static void bad_kvm_permission(struct scene *s)
 {
 	s->f.kvm.access = false;
@@ -394,6 +399,12 @@ static void bad_swap(struct scene *s)
 {
 	bad_mount(s);
 	s->uses[0] = (struct check_use){CHECK_USE_SWAP, "nvme0n1p3", ""};
+}
+
+static void bad_held(struct scene *s)
+{
+	bad_mount(s);
+	s->uses[0] = (struct check_use){CHECK_USE_HELD, "nvme0n1p3", ""};
 }
 
 static void bad_stack(struct scene *s)
@@ -736,6 +747,7 @@ static const struct expectation expectations[] = {
 	OBSTACLE(bad_kvm_missing, "kvm.missing", "/dev/kvm",
 		 "sudo modprobe kvm_amd || sudo modprobe kvm_intel"),
 	OBSTACLE(bad_kvm_open, "kvm.open", "does not open: No such device", "dmesg"),
+	OBSTACLE(bad_kvm_irqchip, "kvm.irqchip", "without CONFIG_KVM_IOAPIC", "KVM_IOAPIC"),
 	OBSTACLE(bad_kvm_permission, "kvm.permission", "root:kvm 0660",
 		 "sudo usermod -aG kvm alice"),
 	OBSTACLE(bad_kvm_permission_root_group, "kvm.permission", "alice",
@@ -805,6 +817,7 @@ static const struct expectation expectations[] = {
 		 "sudo umount '/srv/it'\\''s'"),
 	OBSTACLE(bad_mount_root, "use.mount", "mounted at /", "sluice list"),
 	OBSTACLE(bad_swap, "use.swap", "nvme0n1p3", "sudo swapoff /dev/nvme0n1p3"),
+	OBSTACLE(bad_held, "use.held", "has its nvme0n1p3 in use", "lsblk /dev/nvme0n1p3"),
 	OBSTACLE(bad_stack, "use.stack", "md0", "lsblk /dev/nvme0n1p3"),
 	OBSTACLE(bad_route, "use.route", "eth0 by way of br0", "sudo ip route del default dev br0"),
 	OBSTACLE(bad_login, "use.login", "logged in over its eth0", "sluice list"),

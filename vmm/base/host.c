@@ -350,6 +350,15 @@ int host_make_directory(const char *path)
 	return 0;
 }
 
+bool host_is_held(const char *path)
+{
+	const int fd = open_path(path, O_RDONLY | O_EXCL | O_NONBLOCK, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -EBUSY;
+}
+
 int host_remove(const char *path)
 {
 	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;

@@ -99,6 +99,9 @@ int host_open_output(const char *path, bool append);
 /* The words for an error of it. */
 const char *host_output_strerror(int error);
 
+/* Does somebody have the block device at @path to himself, as every mount and volume does? False also where that is not seen. */
+bool host_is_held(const char *path);
+
 /* A directory with its parents, 0755; 0 when it is there already. */
 int host_make_directory(const char *path);
 /* Remove a file; 0 when there is none. */

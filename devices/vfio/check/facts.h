@@ -75,6 +75,7 @@ struct check_use {
 	enum check_use_kind {
 		CHECK_USE_MOUNT, /* @name holds the file system at @where */
 		CHECK_USE_SWAP,  /* @name holds swap */
+		CHECK_USE_HELD,  /* somebody has @name to himself: what for is not seen */
 		CHECK_USE_STACK, /* @name is part of @where, of which nothing more is known */
 		CHECK_USE_ROUTE, /* @name carries the default route, by way of @where */
 		CHECK_USE_LOGIN, /* @name carries the SSH connection of the caller */
@@ -197,6 +198,7 @@ struct check_facts {
 	enum check_tri virt_flags; /* svm or vmx in /proc/cpuinfo; CHECK_UNKNOWN off x86 */
 	struct check_node kvm;
 	int kvm_error;           /* negative: -errno of opening it, where @kvm lets the caller */
+	bool kvm_no_irqchip;     /* it makes no interrupt controllers (CONFIG_KVM_IOAPIC) */
 	struct check_node iommu; /* /dev/iommu */
 	bool iommufd_present;    /* the driver is there, node or not */
 	unsigned iommufd_major, iommufd_minor;

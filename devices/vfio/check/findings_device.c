@@ -180,6 +180,14 @@ static void judge_use(struct judge *judge, const struct check_use *use)
 			       "\nsudo swapoff /dev/%s",
 			       name, name);
 		return;
+	case CHECK_USE_HELD:
+		judge_obstacle(
+			judge,
+			"use.held: the host has its %s in use: a volume, a journal, or a mount "
+			"of another container"
+			"\nsudo grep -s %s /proc/[0-9]*/mountinfo; lsblk /dev/%s",
+			name, name, name);
+		return;
 	case CHECK_USE_STACK:
 		judge_obstacle(judge,
 			       "use.stack: its %s is part of the host's volume %s"

@@ -42,6 +42,12 @@ static void judge_kvm(struct judge *judge)
 			       "kvm.open: /dev/kvm does not open: %s"
 			       "\nsudo dmesg | tail",
 			       strerror(-f->kvm_error));
+	} else if (f->kvm_no_irqchip) {
+		judge_obstacle(judge,
+			       "kvm.irqchip: kernel %s's KVM makes no interrupt controllers (built "
+			       "without CONFIG_KVM_IOAPIC)",
+			       or_unknown(f->kernel));
+		judge_remedy_kernel(judge, "--enable KVM_IOAPIC");
 	} else if (f->virt_flags == CHECK_NO) {
 		judge_warning(
 			judge,

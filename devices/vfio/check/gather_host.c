@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <linux/capability.h>
 #include <linux/iommufd.h>
+#include <linux/kvm.h>
 
 #include "devices/vfio/check/gather.h"
 #include "vmm/base/host.h"
@@ -401,6 +402,10 @@ int check_gather_host(struct check_arena *arena, const struct check_request *req
 	check_gather_node(&source, "/dev/kvm", &facts->kvm);
 	if (facts->kvm.access && !source.root[0]) {
 		facts->kvm_error = host_open_kvm();
+		/* KVM_CAP_IRQCHIP is there either way; what goes with the I/O APIC is the timer (arch/x86/kvm/x86.c). */
+		facts->kvm_no_irqchip =
+			facts->x86 && host_ioctl(facts->kvm_error, KVM_CHECK_EXTENSION,
+						 (void *)KVM_CAP_PIT2) == 0;
 		close(facts->kvm_error);
 	}
 	facts->vfio_loaded = check_exists(&source, "/sys/bus/pci/drivers/vfio-pci");

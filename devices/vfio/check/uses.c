@@ -21,6 +21,7 @@ struct scan {
 	const char *mounts[2]; /* of this process and of init, which may live elsewhere */
 	const char *swaps;
 	const char *routes, *routes6;
+	bool held_only;    /* look for disks in use for what neither sysfs nor a mount tells */
 	const char *login; /* where the caller's SSH connection arrives; "": there is none */
 	int error;
 };
@@ -163,6 +164,11 @@ static bool block_uses(struct scan *scan, const char *name, unsigned depth)
 	struct host_list holders;
 	bool found;
 
+	if (scan->held_only) {
+		if (host_is_held(check_path(source, "/dev/%s", name)))
+			add_use(scan, CHECK_USE_HELD, name, "");
+		return true;
+	}
 	found = add_mounts(scan, name, number, mapper);
 	found = add_swaps(scan, name, mapper) || found;
 	found = found || add_btrfs(scan, name);
@@ -346,6 +352,9 @@ int check_gather_uses(const struct check_source *source, const char *sysfs,
 	};
 
 	add_block(&scan, sysfs);
+	scan.held_only = !source->root[0];
+	if (!facts->use_count && scan.held_only)
+		add_block(&scan, sysfs);
 	add_net(&scan, sysfs);
 	return scan.error;
 }

@@ -89,6 +89,16 @@ uses()
 	check 'the remedy for a mounted disk' mend use.mount "$nvme"
 	check_fails 'it is not mounted any more' mountpoint -q '/tmp/a disk'
 
+	mkfifo /tmp/hold
+	unshare -m sh -c 'mount -t ext4 /dev/nvme0n1 "/tmp/a disk" && echo 1 >/tmp/elsewhere && read -r end </tmp/hold' &
+	check 'mounted where we do not see it' wait_for 60 test -e /tmp/elsewhere
+	says 'a disk in use elsewhere' 1 use.held 'has its nvme0n1 in use' "$nvme"
+	check_fails 'it is not bound either' "$sluice" bind "$nvme"
+	echo >/tmp/hold
+	wait $!
+	"$sluice" check "$nvme" >/tmp/wrong.log 2>&1
+	lacks 'when that ends it is free' /tmp/wrong.log 'use.held\|in use'
+
 	interface=$(ls "$pci/devices/$net/net")
 	ip address add 10.7.0.1/24 dev "$interface"
 	ip link set "$interface" up
