@@ -114,8 +114,23 @@ static uint32_t vectors_to_set(const struct session *s, const struct vfio_user_i
 	return set->count;
 }
 
+/* The descriptors that came, and NO_EVENTFD in the place of others. 0, or why the first of those is none. */
+static int take_eventfds(const struct vfio_user_packet *packet, int32_t *fds)
+{
+	int bad = 0;
+
+	for (unsigned i = 0; i < packet->fd_count; i++) {
+		const int rc = host_check_eventfd(packet->fds[i]);
+
+		fds[i] = rc ? NO_EVENTFD : packet->fds[i];
+		if (!bad)
+			bad = rc;
+	}
+	return bad;
+}
+
 static int set_vectors(struct session *s, const struct vfio_user_irq_set *set, uint32_t count,
-		       const struct vfio_user_message *in, const struct vfio_user_packet *packet)
+		       const struct vfio_user_message *in, const int32_t *fds, unsigned fd_count)
 {
 	const bool eventfds = DATA(set->flags) == VFIO_IRQ_SET_DATA_EVENTFD;
 	const size_t data = eventfds ? count * sizeof(int32_t) : in->data_size;
@@ -132,11 +147,8 @@ static int set_vectors(struct session *s, const struct vfio_user_irq_set *set, u
 		.count = count,
 	};
 	if (eventfds) {
-		int32_t *fds = (int32_t *)irq_set->data;
-
-		memset(fds, 0xff, data); /* -1: none */
-		for (unsigned i = 0; i < packet->fd_count; i++)
-			fds[i] = host_check_eventfd(packet->fds[i]) ? NO_EVENTFD : packet->fds[i];
+		memset(irq_set->data, 0xff, data); /* -1: none */
+		memcpy(irq_set->data, fds, fd_count * sizeof(*fds));
 	} else if (data) {
 		memcpy(irq_set->data, in->data, data);
 	}
@@ -146,15 +158,15 @@ static int set_vectors(struct session *s, const struct vfio_user_irq_set *set, u
 }
 
 static int set_irqs(struct session *s, const struct vfio_user_irq_set *set,
-		    const struct vfio_user_message *in, const struct vfio_user_packet *packet)
+		    const struct vfio_user_message *in, const int32_t *fds, unsigned fd_count)
 {
 	const bool eventfds = DATA(set->flags) == VFIO_IRQ_SET_DATA_EVENTFD;
 	const uint32_t count = eventfds && set->count ? vectors_to_set(s, set) : set->count;
-	int rc = set_vectors(s, set, count, in, packet);
+	int rc = set_vectors(s, set, count, in, fds, fd_count);
 
 	/* Positive: only so many vectors can be had, and none is set. Enough for those that came? */
 	if (rc > 0 && count > set->count && (uint32_t)rc >= set->start + set->count)
-		rc = set_vectors(s, set, (uint32_t)rc - set->start, in, packet);
+		rc = set_vectors(s, set, (uint32_t)rc - set->start, in, fds, fd_count);
 	return rc > 0 ? -ENOSPC : rc;
 }
 
@@ -163,17 +175,17 @@ int session_set_irqs(struct session *s, const struct vfio_user_message *in,
 {
 	const struct vfio_user_irq_set *set = &in->irq_set;
 	const uint64_t bit = 1ull << set->index % 64;
-	int bad = 0, rc;
+	int32_t fds[VFIO_USER_MAX_MSG_FDS];
+	int bad, rc;
 
 	if (set->index >= s->irq_count || set->start > s->irqs[set->index].count ||
 	    set->count > s->irqs[set->index].count - set->start)
 		return -EINVAL;
-	for (unsigned i = 0; i < packet->fd_count && !bad; i++)
-		bad = host_check_eventfd(packet->fds[i]);
+	bad = take_eventfds(packet, fds);
 	if (event_slot(s, set->index))
 		return bad ? bad : set_event_irq(s, set, in, packet);
 
-	rc = set_irqs(s, set, in, packet);
+	rc = set_irqs(s, set, in, fds, packet->fd_count);
 	if (rc || bad)
 		return bad ? bad : rc;
 	if (ACTION(set->flags) != VFIO_IRQ_SET_ACTION_TRIGGER)
