@@ -46,8 +46,8 @@ static int modprobe(const char *module)
 {
 	/* The full path too: the PATH of an ordinary user has no sbin. */
 	static const char *const programs[] = {"modprobe", "/sbin/modprobe", "/usr/sbin/modprobe"};
-	char *const nothing[] = {
-		NULL}; /* root's module loading is nothing for the caller's environment */
+	/* The modules that root loads are no business of the caller's environment. */
+	char *const nothing[] = {NULL};
 	int status, ret = ENOENT;
 	pid_t pid;
 

@@ -234,8 +234,8 @@ static int ioeventfd(struct session *s, const struct vfio_server_doorbell *bell,
 	return vfio_device_ioctl(s->vdev, VFIO_DEVICE_IOEVENTFD, &io);
 }
 
-#define NO_DOORBELL                                                                                \
-	(-2) /* the device does not take it: said, and not tried again for this client */
+/* The device does not take it: that was said, and is not tried again for this client. */
+#define NO_DOORBELL (-2)
 
 /* The eventfd of doorbell @i, which the device listens to from the first time on. */
 static int doorbell_fd(struct session *s, unsigned i)

@@ -19,7 +19,6 @@
 #define MAX_ABANDONED      32768
 #define SCM_MAX_FDS        253  /* what one sendmsg() may carry (net/core/scm.c) */
 #define READ_SLICE_MS      1000 /* a reader with a deadline looks at the clock so often */
-#define FOREVER            HOST_FOREVER
 
 /* ---- life --------------------------------------------------------------------------------------- */
 
@@ -124,7 +123,7 @@ int channel_poll(int fd, short events, uint64_t deadline)
 	const uint64_t now = host_now_ns();
 	int timeout = -1;
 
-	if (deadline != FOREVER)
+	if (deadline != HOST_FOREVER)
 		timeout = deadline <= now ? 0 : (int)((deadline - now + MS - 1) / MS);
 	return poll(&poll_fd, 1, timeout) > 0 ? poll_fd.revents : 0;
 }
@@ -201,7 +200,7 @@ static struct vfio_user_packet *read_chunk(struct vfio_user_channel *channel, ui
 		deadline = channel->partial_until;
 	if (!deadline) {
 		flags |= MSG_DONTWAIT;
-	} else if (deadline != FOREVER &&
+	} else if (deadline != HOST_FOREVER &&
 		   (!channel->config.serve || deadline < host_now_ns() + READ_SLICE_MS * MS)) {
 		channel_poll(channel->fd, POLLIN, deadline);
 		flags |= MSG_DONTWAIT;
@@ -293,7 +292,7 @@ static int wait_for(struct vfio_user_channel *channel, struct vfio_user_packet *
 			return 0;
 		if (channel->error)
 			return channel->error;
-		if (deadline != FOREVER && host_now_ns() >= deadline)
+		if (deadline != HOST_FOREVER && host_now_ns() >= deadline)
 			return -ETIMEDOUT;
 		if (channel_queue_full(channel))
 			return channel_die(channel, -ENOBUFS);
@@ -385,7 +384,7 @@ int vfio_user_channel_next(struct vfio_user_channel *channel, int timeout_ms,
 			   struct vfio_user_packet **command)
 {
 	const uint64_t deadline =
-		timeout_ms < 0 ? FOREVER : host_now_ns() + (unsigned)timeout_ms * MS;
+		timeout_ms < 0 ? HOST_FOREVER : host_now_ns() + (unsigned)timeout_ms * MS;
 	int rc;
 
 	pthread_mutex_lock(&channel->lock);
